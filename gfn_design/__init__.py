@@ -1,0 +1,71 @@
+"""Design molecules and biological sequences with GFlowNets trained by policy gradients."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+# Public name -> the module that defines it. Imported on first use, so that the command line can
+# answer before torch is loaded; a configuration may name these without their module.
+_EXPORTS = {
+    "ActorCritic": "gfn_design.objectives.actor_critic",
+    "Candidates": "gfn_design.gflownet",
+    "DataModule": "gfn_design.data.base",
+    "Environment": "gfn_design.environments.base",
+    "FunctionData": "gfn_design.data.tasks",
+    "GFlowNet": "gfn_design.gflownet",
+    "Hypergrid": "gfn_design.environments.hypergrid",
+    "HypergridData": "gfn_design.data.tasks",
+    "InputError": "gfn_design.errors",
+    "KmerData": "gfn_design.data.tasks",
+    "MLP": "gfn_design.policies.mlp",
+    "MotifData": "gfn_design.data.tasks",
+    "Objective": "gfn_design.objectives.base",
+    "Policy": "gfn_design.policies.policy",
+    "Reward": "gfn_design.rewards.reward",
+    "Scored": "gfn_design.sampling.trajectories",
+    "Sequence": "gfn_design.environments.sequence",
+    "Trajectories": "gfn_design.sampling.trajectories",
+    "TrajectoryBalance": "gfn_design.objectives.balance",
+    "check_environment": "gfn_design.environments.check",
+    "sample": "gfn_design.sampling.trajectories",
+    "sample_backward": "gfn_design.sampling.trajectories",
+    "score": "gfn_design.sampling.trajectories",
+    "target_distribution": "gfn_design.evaluation.exact",
+    "terminating_distribution": "gfn_design.evaluation.exact",
+}
+
+__version__ = "0.1.0"
+__all__ = sorted(_EXPORTS)
+
+if TYPE_CHECKING:
+    from gfn_design.data.base import DataModule
+    from gfn_design.data.tasks import FunctionData, HypergridData, KmerData, MotifData
+    from gfn_design.environments.base import Environment
+    from gfn_design.environments.check import check_environment
+    from gfn_design.environments.hypergrid import Hypergrid
+    from gfn_design.environments.sequence import Sequence
+    from gfn_design.errors import InputError
+    from gfn_design.evaluation.exact import target_distribution, terminating_distribution
+    from gfn_design.gflownet import Candidates, GFlowNet
+    from gfn_design.objectives.actor_critic import ActorCritic
+    from gfn_design.objectives.balance import TrajectoryBalance
+    from gfn_design.objectives.base import Objective
+    from gfn_design.policies.mlp import MLP
+    from gfn_design.policies.policy import Policy
+    from gfn_design.rewards.reward import Reward
+    from gfn_design.sampling.trajectories import (
+        Scored,
+        Trajectories,
+        sample,
+        sample_backward,
+        score,
+    )
+
+
+def __getattr__(name: str) -> object:
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module 'gfn_design' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,132 @@
+"""The command ``gfn-design``: a thin front that checks everything before torch is imported."""
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+from typing import NoReturn
+
+from gfn_design.errors import InputError
+
+EPILOG = """\
+examples:
+  gfn-design demo
+  gfn-design fit --config configs/six6/rl_u.yaml --output runs/six6
+  gfn-design fit --config configs/six6/rl_u.yaml --trainer.max_steps 500 --model.batch_size=64
+  gfn-design sample runs/six6 -n 1000
+  gfn-design evaluate runs/six6
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers a mistake with one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def parser() -> Parser:
+    """Every command and its options."""
+    top = Parser(
+        prog="gfn-design",
+        description="Design molecules and biological sequences with GFlowNets.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, **options: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            allow_abbrev=False,
+            **options,  # type: ignore[arg-type]
+        )
+
+    fit = add("fit", "train a GFlowNet into a folder; on the same folder, go on")
+    fit.add_argument(
+        "--config",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="configuration; of several, later ones win",
+    )
+    fit.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="the run's folder (default: runs/<name of the configuration>)",
+    )
+    fit.add_argument("--seed", type=int, help="of networks and draws (default: the config's, or 0)")
+    fit.add_argument("--checkpoint_every", type=int, metavar="N", help="batches (default: 500)")
+    fit.add_argument("--keys", action="store_true", help="list the configuration's keys and stop")
+    fit.epilog = "any key of the configuration can be given too, as in --trainer.max_steps 100"
+
+    sample = add("sample", "draw distinct candidates from a run, best first")
+    sample.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
+    sample.add_argument("-n", type=int, default=1000, help="distinct candidates (default: 1000)")
+    sample.add_argument("--seed", type=int, default=0, help="another one draws others")
+    sample.add_argument("--output", type=Path, metavar="FOLDER", help="default: the run's folder")
+
+    evaluate = add("evaluate", "compare what a run samples with what it should sample")
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
+
+    demo = add("demo", "design binding sites of a transcription factor, in under two minutes")
+    demo.add_argument("--factor", default="FOXA1", help="any in JASPAR 2026 (default: FOXA1)")
+    demo.add_argument("--output", type=Path, metavar="FOLDER", help="default: runs/demo-<factor>")
+    demo.add_argument("--seed", type=int, default=0, help="of networks and draws (default: 0)")
+
+    check = add("check", "test an environment of your own against the contract")
+    check.add_argument(
+        "environment",
+        metavar="FILE.py:Environment",
+        help="a class; its arguments follow, as in --length 4",
+    )
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for a mistake in the input, 130 if stopped."""
+    try:
+        known, rest = parser().parse_known_args(arguments)
+        overrides = _overrides(rest)
+        if overrides and known.command not in ("fit", "check"):
+            raise InputError(
+                f"unknown option --{overrides[0][0]}; see gfn-design {known.command} --help"
+            )
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning with torch 2.13
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* not empty")  # a resume
+        from gfn_design import commands
+
+        return commands.COMMANDS[known.command](known, overrides)
+    except InputError as error:
+        print(f"gfn-design: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "gfn-design: stopped; the same command goes on from the last checkpoint",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _overrides(rest: list[str]) -> list[tuple[str, str]]:
+    """``--a.b value`` and ``--a.b=value`` as pairs."""
+    pairs, words = [], iter(rest)
+    for word in words:
+        if not word.startswith("--"):
+            raise InputError(f"unexpected argument '{word}'; see gfn-design --help")
+        name, equals, value = word[2:].partition("=")
+        if not equals:
+            value = next(words, "")
+            if not value or value.startswith("--"):
+                raise InputError(f"option --{name} needs a value, as in --{name} 100")
+        pairs.append((name, value))
+    return pairs
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""What each command does; heavy imports wait until the input has been checked."""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gfn_design.config import build_section, describe, load
+from gfn_design.config.check import Object
+from gfn_design.config.root import ROOT
+from gfn_design.errors import InputError
+
+Overrides = list[tuple[str, str]]
+
+DEMO = Path(__file__).with_name("demo.yaml")
+
+
+def fit(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Train a run, then evaluate it and draw candidates."""
+    if options.keys:
+        print(describe(ROOT))
+        return 0
+    extra = [
+        (k, str(getattr(options, k)))
+        for k in ("seed", "checkpoint_every")
+        if getattr(options, k) is not None
+    ]
+    config = load(options.config, [*overrides, *extra], ROOT)
+    parents = [part for part in options.config[-1].parts[-2:-1] if part not in (".", "configs")]
+    name = "-".join([*parents, options.config[-1].stem])
+    _train(config, options.output or Path("runs", name))
+    return 0
+
+
+def _train(config: dict[str, Any], folder: Path) -> None:
+    """Train into a folder and say in words what came out."""
+    started = time.monotonic()
+    print("loading ...", flush=True)
+    from gfn_design import run
+
+    trained, evaluation, candidates = run.fit(config, folder)
+    print(f"\ntrained and evaluated in {time.monotonic() - started:.0f} s\n")
+    print(
+        f"{'rank':>4}  {'design':{max(8, *(len(c.text) for c in candidates))}}  {'score':>8}  "
+        f"{'reward':>8}  drawn"
+    )
+    for c in candidates[:10]:
+        print(f"{c.rank:>4}  {c.text:8}  {c.score:8.4g}  {c.reward:8.4g}  {c.draws}")
+    print()
+    _print_metrics(evaluation.metrics)
+    start = run.first_logged(folder, "D_TV")
+    if start is not None:
+        print(
+            f"exact D_TV went from {start:.3f} to {evaluation.metrics['D_TV']:.3f}; as diverse as "
+            f"{evaluation.metrics['effective']:,.0f} equally likely designs "
+            f"(the target: {evaluation.metrics['target_effective']:,.0f})"
+        )
+    print(f"results are in {trained.folder}/ (its README.md says what each file is)")
+
+
+def _print_metrics(metrics: dict[str, float]) -> None:
+    for name, value in metrics.items():
+        print(f"{name} {value:.0f}" if name.startswith("modes") else f"{name} {value:.4f}")
+
+
+def sample(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Draw candidates from a run."""
+    if options.n < 1:
+        raise InputError(f"-n must be at least 1, got {options.n}")
+    from gfn_design.candidates import draw_candidates, write_candidates
+    from gfn_design.run import open_run
+
+    run = open_run(options.run)
+    folder = options.output or options.run
+    candidates, draws = draw_candidates(run.module, options.n, options.seed)
+    files = write_candidates(candidates, run.module, folder)
+    print(f"{len(candidates)} distinct candidates from {draws:,} draws, best first:")
+    for path in files:
+        print(f"  {path}")
+    if len(candidates) < options.n:
+        print(f"fewer than the {options.n} asked for: {draws:,} draws held no more")
+    return 0
+
+
+def evaluate(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Print how far a run is from its target."""
+    from gfn_design.run import open_run
+
+    _print_metrics(open_run(options.run).module.evaluate().metrics)
+    return 0
+
+
+def demo(options: argparse.Namespace, overrides: Overrides) -> int:
+    """The main job on an embedded default, which needs neither download nor account."""
+    flags = [("seed", str(options.seed)), ("data.factor", options.factor)]
+    config = load([DEMO], flags, ROOT)
+    print(f"designing 8 letters of DNA that {options.factor} binds (JASPAR 2026, both strands)")
+    _train(config, options.output or Path("runs", f"demo-{options.factor}"))
+    return 0
+
+
+def check(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Run a user's environment through the contract suite."""
+    root = {"environment": Object("Environment")}
+    flags = [(f"environment.{name}", value) for name, value in overrides]
+    config = load([], [("environment.class_path", options.environment), *flags], root)
+    environment = build_section(config["environment"], root["environment"], "environment")
+    from gfn_design.environments.check import ContractError, check_environment
+
+    try:
+        check_environment(environment)
+    except ContractError as error:
+        raise InputError(str(error)) from error
+    print(f"{environment.describe()} keeps the contract")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace, Overrides], int]] = {
+    "fit": fit,
+    "sample": sample,
+    "evaluate": evaluate,
+    "demo": demo,
+    "check": check,
+}

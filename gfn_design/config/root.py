@@ -1,0 +1,13 @@
+"""The sections of a run's configuration."""
+
+from gfn_design.config.check import Object, Root
+
+ROOT: Root = {
+    "seed": int,  # of networks and draws
+    "checkpoint_every": int,  # sampled batches
+    "evaluate_every": int,  # sampled batches
+    "candidates": int,  # drawn at the end
+    "model": "gfn_design.GFlowNet",
+    "data": Object("DataModule"),
+    "trainer": "lightning.pytorch.Trainer",
+}

@@ -1,0 +1,72 @@
+"""DataModules: the reward of a task, and what is known about it."""
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from math import ceil
+from typing import cast
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch import Tensor
+
+from gfn_design.environments.base import Environment
+from gfn_design.rewards.reward import Reward
+
+
+class DataModule(LightningDataModule):
+    """Owns the reward of a task; the module asks its Trainer's DataModule for it.
+
+    So a proxy never enters a checkpoint or DDP, and training on another reward is training with
+    another DataModule. A new task overrides `make_reward`, and `modes` if some are known.
+
+    Attributes:
+        reward: log R of finished objects; there after `setup`.
+    """
+
+    reward: Reward
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.candidates = 1000  # objects that `trainer.predict` draws
+
+    @abstractmethod
+    def make_reward(self, environment: Environment) -> Reward:
+        """The reward of what `environment` builds.
+
+        Raises:
+            InputError: The data is about other objects.
+        """
+
+    def modes(self, environment: Environment) -> Tensor | None:
+        """The objects that count as modes, ``int64[modes, *state_shape]``, if any are known."""
+        return None
+
+    def ready(self, environment: Environment, device: torch.device) -> None:
+        """Build the reward for `environment` on `device`."""
+        self.reward = self.make_reward(environment).eval().requires_grad_(False).to(device)
+
+    def setup(self, stage: str) -> None:
+        trainer = self._attached()
+        environment = cast(Environment, trainer.lightning_module.environment)
+        self.ready(environment, trainer.strategy.root_device)
+
+    # What a training step needs is drawn inside it; a loader only says how often. A plain range is
+    # sized, so Lightning does not fetch ahead, and is never dealt out among ranks.
+
+    def train_dataloader(self) -> Iterable[int]:
+        trainer = self._attached()
+        if trainer.max_steps < 0:  # the Trainer ends by time or epochs
+            return range(1000)
+        return range(trainer.max_steps * trainer.accumulate_grad_batches)
+
+    def val_dataloader(self) -> Iterable[int]:
+        return range(1)
+
+    def predict_dataloader(self) -> Iterable[int]:
+        trainer = self._attached()
+        batch = cast(int, trainer.lightning_module.batch_size) * trainer.world_size
+        return range(ceil(self.candidates / batch))
+
+    def _attached(self) -> Trainer:
+        assert self.trainer is not None  # Lightning calls these hooks, and it attaches itself first
+        return self.trainer

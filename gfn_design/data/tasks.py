@@ -1,0 +1,201 @@
+"""The tasks: a hypergrid, tables of k-mers, motifs, and a function of one's own."""
+
+from collections.abc import Callable
+from collections.abc import Sequence as Numbers
+from math import ceil, log
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gfn_design.data.base import DataModule
+from gfn_design.environments.base import Environment
+from gfn_design.environments.hypergrid import Hypergrid
+from gfn_design.environments.sequence import Sequence
+from gfn_design.errors import InputError
+from gfn_design.rewards.motif import Motif, MotifScore, jaspar_motif
+from gfn_design.rewards.reward import FunctionScore, HypergridScore, Reward, TableScore
+
+
+class HypergridData(DataModule):
+    """The reward of Bengio et al. (2021) on a hypergrid; its modes are the cells with R2.
+
+    Args:
+        r0: Reward everywhere; the smaller, the harder to find the modes.
+        r1: Added in the outer quarters.
+        r2: Added in the modes.
+    """
+
+    def __init__(self, r0: float = 0.01, r1: float = 0.5, r2: float = 2.0) -> None:
+        super().__init__()
+        if not r0 > 0 or r1 < 0 or r2 < 0:
+            raise InputError(f"rewards must be positive, got r0={r0}, r1={r1}, r2={r2}")
+        self.r0, self.r1, self.r2 = r0, r1, r2
+
+    def make_reward(self, environment: Environment) -> Reward:
+        return Reward(self._score(environment))
+
+    def modes(self, environment: Environment) -> Tensor:
+        score, height = self._score(environment), environment.slot_sizes[0]
+        line = torch.arange(height)
+        axis = line[score.regions(line[:, None])[1]]  # the region is a product of its axes
+        return torch.cartesian_prod(*[axis] * len(environment.slot_sizes)).view(
+            -1, len(environment.slot_sizes)
+        )
+
+    def _score(self, environment: Environment) -> HypergridScore:
+        if not isinstance(environment, Hypergrid):
+            raise InputError(f"HypergridData needs a Hypergrid, got {environment.describe()}")
+        return HypergridScore(environment.height, self.r0, self.r1, self.r2)
+
+
+class KmerData(DataModule):
+    """A measured score for every sequence of one length, such as DNA binding.
+
+    R(x) = maximum * y(x)^exponent / max y^exponent, y being the score after normalising and
+    clipping. The defaults are the SIX6 task of the paper.
+
+    Args:
+        table: A data set known by name (``six6``, ``pax6``, ...), or a file of one's own: parquet,
+            CSV or TSV with a column of sequences and a column of scores.
+        score: Name of the column of scores; None takes the E-score, or the only number there is.
+        normalise: Shift and scale the scores to [0, 1].
+        exponent: The inverse temperature beta; larger prefers the best sequences more.
+        maximum: The reward of the best sequence.
+        minimum: Smaller scores count as this one, before the exponent; None means 0.001 if
+            normalised, else that every score must be positive.
+        n_modes: How many modes: best first, each two letters or more from those before.
+    """
+
+    def __init__(
+        self,
+        table: str = "six6",
+        score: str | None = None,
+        normalise: bool = True,
+        exponent: float = 3.0,
+        maximum: float = 10.0,
+        minimum: float | None = None,
+        n_modes: int | None = None,
+    ) -> None:
+        super().__init__()
+        if exponent <= 0 or maximum <= 0:
+            raise InputError(f"exponent and maximum must be positive, got {exponent}, {maximum}")
+        self.table, self.score, self.normalise = table, score, normalise
+        self.exponent, self.maximum, self.n_modes = exponent, maximum, n_modes
+        self.minimum = 1e-3 if minimum is None and normalise else minimum
+
+    @property
+    def path(self) -> Path:
+        """The table's file; a table known by name is downloaded when it is not at hand."""
+        from gfn_design.data.registry import SOURCES, locate
+
+        return locate(self.table) if self.table in SOURCES else Path(self.table)
+
+    def prepare_data(self) -> None:
+        self.path  # noqa: B018 # finds or downloads it, on one process
+
+    def scores(self, environment: Environment) -> Tensor:
+        """Scores y of every sequence by content, ``float32[V ** length]``, before clipping."""
+        from gfn_design.data.tables import kmer_scores
+
+        if not isinstance(environment, Sequence) or environment.separator:
+            raise InputError(f"KmerData needs sequences of letters, got {environment.describe()}")
+        path, alphabet = self.path, "".join(environment.symbols)
+        raw = torch.from_numpy(kmer_scores(path, alphabet, self.score))
+        if len(raw) != len(alphabet) ** environment.length:
+            length = round(log(len(raw)) / log(len(alphabet)))
+            raise InputError(
+                f"{path}: has sequences of length {length}, but the environment builds length "
+                f"{environment.length}; set its length to {length}"
+            )
+        if self.normalise:
+            return (raw - raw.min()) / (raw.max() - raw.min())
+        if self.minimum is None and raw.min() <= 0:
+            worst = environment.decode(_spell(raw.argmin()[None], environment))[0]
+            raise InputError(
+                f"{path}: the score of {worst} is {raw.min().item():g}, but a reward must be "
+                "positive; set minimum, or normalise: true"
+            )
+        return raw
+
+    def make_reward(self, environment: Environment) -> Reward:
+        scores = self.scores(environment)
+        best = max(float(scores.max()), self.minimum or 0.0)
+        score = TableScore(scores, len(environment.slot_sizes))
+        scale = self.maximum / best**self.exponent
+        return Reward(score, self.exponent, scale, minimum=self.minimum)
+
+    def modes(self, environment: Environment) -> Tensor | None:
+        from gfn_design.data.tables import diverse_modes
+
+        scores, length = self.scores(environment), len(environment.slot_sizes)
+        count = self.n_modes if self.n_modes is not None else ceil(0.005 * len(scores))
+        best = diverse_modes(scores.numpy(), count, environment.slot_sizes[0], length)
+        return _spell(torch.as_tensor(best), environment)
+
+
+def _spell(contents: Tensor, environment: Environment) -> Tensor:
+    """Sequences of given content numbers: ``int64[n]`` to ``int64[n, length]``."""
+    size, length = environment.slot_sizes[0], len(environment.slot_sizes)
+    places = torch.tensor([size**j for j in reversed(range(length))])
+    return contents[:, None] // places % size
+
+
+class MotifData(DataModule):
+    """Binding sites of a transcription factor, from its position frequency matrix.
+
+    R(x) = scale * max(occupancy(x), minimum)^exponent, the occupancy of the best possible site
+    being 1.
+
+    Args:
+        factor: Name or matrix of the factor in JASPAR 2026, for example FOXA1 or MA0148.5.
+        exponent: The inverse temperature beta.
+        scale: Factor of every reward.
+        minimum: Smaller occupancies count as this one.
+        both_strands: Also read the reverse complement.
+    """
+
+    def __init__(
+        self,
+        factor: str = "FOXA1",
+        exponent: float = 1.0,
+        scale: float = 1.0,
+        minimum: float = 1e-6,
+        both_strands: bool = True,
+    ) -> None:
+        super().__init__()
+        self.motif: Motif = jaspar_motif(factor)
+        self.exponent, self.scale, self.minimum = exponent, scale, minimum
+        self.both_strands = both_strands
+
+    def make_reward(self, environment: Environment) -> Reward:
+        if not isinstance(environment, Sequence) or environment.symbols != tuple("ACGT"):
+            raise InputError(f"MotifData needs DNA sequences, got {environment.describe()}")
+        score = MotifScore(self.motif, environment.length, self.both_strands)
+        return Reward(score, self.exponent, self.scale, minimum=self.minimum)
+
+
+class FunctionData(DataModule):
+    """A reward of one's own: any function from a list of texts to one number each.
+
+    Args:
+        function: The function; in a configuration ``file.py:name`` or ``package.module.name``.
+        exponent: The inverse temperature beta.
+        scale: Factor of every reward.
+        minimum: Smaller scores count as this one; None asks for positive scores.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[list[str]], Numbers[float]],
+        exponent: float = 1.0,
+        scale: float = 1.0,
+        minimum: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.function, self.exponent, self.scale = function, exponent, scale
+        self.minimum = minimum
+
+    def make_reward(self, environment: Environment) -> Reward:
+        score = FunctionScore(environment, self.function)
+        return Reward(score, self.exponent, self.scale, minimum=self.minimum)

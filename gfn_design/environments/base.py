@@ -1,0 +1,98 @@
+"""What can be built, and how: the contract that every environment fulfils."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Environment(nn.Module, ABC):
+    """A directed acyclic graph of states, from the empty source to the finished objects.
+
+    A batch of states is one integer tensor ``[batch, *state_shape]``; -1 marks a blank slot. All
+    methods are pure functions of such tensors: new tensors out, nothing changed in place, no
+    Python branch on a tensor's value. They accept any action in range on any reachable state; the
+    caller throws away what an illegal action returns. Constant tables are non-persistent buffers,
+    so that they follow the model to its device. `check_environment` tests all of this.
+
+    An edge of the graph is an action: two actions may lead to the same child, and probabilities
+    live on actions. Every forward action has exactly one backward action that undoes it.
+
+    Where objects are finished after a fixed number of steps (`fixed_length`) a trajectory is
+    exactly `max_steps` actions long and a finished state has no legal action. Otherwise the last
+    action is the stop, which leaves the state as it is and is never given to `step`.
+
+    Attributes:
+        n_actions: Forward actions, the stop included if there is one.
+        n_backward_actions: Backward actions.
+        max_steps: Actions of the longest trajectory, the stop included if there is one.
+        slot_sizes: How many values each slot of the flattened state can take (0, 1, ...).
+        fixed_length: Every trajectory has `max_steps` actions, and there is no stop.
+        n_states: `state_index` lies below it; None where the states cannot be numbered.
+    """
+
+    n_actions: int
+    n_backward_actions: int
+    max_steps: int
+    slot_sizes: tuple[int, ...]
+    fixed_length: bool = False
+    n_states: int | None = None
+
+    @property
+    def stop(self) -> int:
+        """The index of the stop action; -1, which is no action, where `fixed_length`."""
+        return -1 if self.fixed_length else self.n_actions - 1
+
+    @property
+    def n_moves(self) -> int:
+        """Forward actions that `step` understands, that is all but the stop."""
+        return self.n_actions if self.fixed_length else self.n_actions - 1
+
+    @abstractmethod
+    def initial(self, n: int) -> Tensor:
+        """The source, `n` times: ``int64[n, *state_shape]`` on the environment's device."""
+
+    @abstractmethod
+    def legal(self, states: Tensor) -> Tensor:
+        """Which forward actions may be taken: ``bool[batch, n_actions]``."""
+
+    @abstractmethod
+    def legal_backward(self, states: Tensor) -> Tensor:
+        """Which backward actions may be taken: ``bool[batch, n_backward_actions]``.
+
+        None at the source, at least one anywhere else.
+        """
+
+    @abstractmethod
+    def step(self, states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The states after `actions` (``int64[batch]``), and the backward actions undoing them."""
+
+    @abstractmethod
+    def backward_step(self, states: Tensor, backward_actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The states before, and the forward actions that lead from them back to `states`."""
+
+    @abstractmethod
+    def decode(self, states: Tensor) -> list[str]:
+        """The states as text, equal for equal objects and different for different ones."""
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """The states that `texts` spell; the inverse of `decode`.
+
+        Raises:
+            InputError: A text is not an object of this environment.
+        """
+
+    def state_index(self, states: Tensor) -> Tensor:
+        """A number in ``[0, n_states)`` for each state, different for different ones."""
+        raise TypeError(f"{self} does not number its states")
+
+    def describe(self) -> str:
+        """One line that is equal for two environments exactly if they build the same objects."""
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the environment's tables are; `initial` puts its states there."""
+        return next((table.device for table in self.buffers()), torch.device("cpu"))

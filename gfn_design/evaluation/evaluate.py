@@ -1,0 +1,69 @@
+"""One report on a trained module: exact where states can be numbered, sampled elsewhere."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gfn_design.evaluation import metrics
+from gfn_design.evaluation.exact import Target, terminating_distribution
+from gfn_design.sampling.noise import EVALUATION
+from gfn_design.sampling.trajectories import score
+
+if TYPE_CHECKING:
+    from gfn_design.gflownet import GFlowNet
+
+SAMPLES = 2048  # trajectories of a sampled evaluation
+
+
+class Evaluation(NamedTuple):
+    """How far what is sampled is from the target.
+
+    Attributes:
+        metrics: Numbers by name.
+        target: The exact target, None where the environment is too large to enumerate.
+        probability: Exact probability of each of the target's objects, ``float64[n]``.
+    """
+
+    metrics: dict[str, float]
+    target: Target | None
+    probability: Tensor | None
+
+
+@torch.no_grad()
+def evaluate(module: "GFlowNet") -> Evaluation:
+    """Compare what the forward policy builds with the target.
+
+    Exactly, where the environment has at most ``module.exact_limit`` states: `D_TV`, `D_JSD` (in
+    nats), `log_z_error` (absolute), `accuracy` (of the mean reward), `effective` (number of
+    equally likely objects as diverse), `target_effective`. Elsewhere from samples: `mean_reward`,
+    `log_z_bound` (a lower bound on log Z that is reached at the target) and `distinct_share`.
+    Either way `modes` and `modes_known`, where the data knows modes.
+    """
+    target = module.target
+    log_z = float(module.objective.log_z)
+    if target is not None:
+        _, probability = terminating_distribution(module.environment, module.policy)
+        wanted = target.probability
+        result = {
+            "D_TV": metrics.total_variation(probability, wanted),
+            "D_JSD": metrics.jensen_shannon(probability, wanted),
+            "log_z_error": abs(log_z - target.log_z),
+            "accuracy": metrics.reward_accuracy(probability, target.log_reward),
+            "effective": metrics.effective_number(probability),
+            "target_effective": metrics.effective_number(wanted),
+        }
+    else:
+        probability = None
+        drawn = module(SAMPLES, EVALUATION, int(module.draws))
+        scored = score(module.environment, module.policy, drawn)
+        bound = (drawn.log_reward.double() + (scored.log_pb - scored.log_pf).sum(1)).mean()
+        result = {
+            "mean_reward": float(drawn.log_reward.exp().mean()),
+            "log_z_bound": float(bound),
+            "distinct_share": len(drawn.objects.unique(dim=0)) / SAMPLES,
+        }
+    if module.modes is not None:
+        result["modes"] = float(module.found.count(module.modes))
+        result["modes_known"] = float(len(module.modes))
+    return Evaluation(result, target, probability)

@@ -1,0 +1,241 @@
+"""The LightningModule: draw trajectories, score them, improve the policy."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from gfn_design.data.base import DataModule
+from gfn_design.environments.base import Environment
+from gfn_design.errors import InputError
+from gfn_design.evaluation.evaluate import Evaluation, evaluate
+from gfn_design.evaluation.exact import Target, target_distribution
+from gfn_design.objectives.base import Objective
+from gfn_design.policies.mlp import MLP
+from gfn_design.policies.policy import Policy
+from gfn_design.sampling.found import Found
+from gfn_design.sampling.noise import CANDIDATES, TRAINING, uniform_noise
+from gfn_design.sampling.trajectories import Trajectories, sample, score
+
+CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
+
+
+class Candidates(NamedTuple):
+    """Objects that the policy built.
+
+    Attributes:
+        texts: As the environment writes them.
+        log_reward: ``float[batch]``, in nats.
+    """
+
+    texts: list[str]
+    log_reward: Tensor
+
+
+class GFlowNet(LightningModule):
+    """Builds objects with probability proportional to their reward.
+
+    One training step draws a batch of trajectories from the forward policy, scores them under the
+    same policy with gradients, and descends the objective's losses. The reward belongs to the
+    Trainer's DataModule.
+
+    Args:
+        environment: What is built, and how.
+        objective: How the policies learn.
+        network: Builds the network of a policy.
+        critic: Builds the critic, where the objective needs one.
+        backward: ``uniform`` chooses evenly among parents; ``learned`` trains a backward policy.
+        batch_size: Trajectories drawn in each step, on each device.
+        lr: Learning rate of the policies.
+        critic_lr: Learning rate of the critic.
+        log_z_lr: Learning rate of log Z.
+        optimizer: Builds the optimizer from parameter groups.
+        exact_limit: Evaluate exactly where the environment has at most so many states.
+        seed: Of all draws; None takes the one given to Lightning's `seed_everything`, else 0.
+    """
+
+    draws: Tensor
+
+    def __init__(
+        self,
+        environment: Environment,
+        objective: Objective,
+        network: Callable[[Environment, int], nn.Module] = MLP,
+        critic: Callable[[Environment, int], nn.Module] = CRITIC,
+        backward: Literal["uniform", "learned"] = "uniform",
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        critic_lr: float = 5e-3,
+        log_z_lr: float = 0.1,
+        optimizer: Callable[[Any], Optimizer] = Adam,
+        exact_limit: int = 4_000_000,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        if backward == "learned" and not objective.trains_backward:
+            raise InputError(
+                f"{type(objective).__name__} does not train a backward policy; "
+                "set backward: uniform"
+            )
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        self.environment, self.objective = environment, objective
+        self.policy = Policy(
+            environment, network, backward, critic if objective.needs_critic else None
+        )
+        self.batch_size, self.optimizer, self.exact_limit = batch_size, optimizer, exact_limit
+        self.learning_rates = {"policy": lr, "critic": critic_lr, "log_z": log_z_lr}
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        self.register_buffer("draws", torch.zeros((), dtype=torch.int64))  # batches drawn so far
+        self.found = Found(environment)
+        self._data: DataModule | None = None
+        self._target: Target | None = None
+        self._modes: Tensor | None = None
+
+    @property
+    def data(self) -> DataModule:
+        """Owns the reward: the Trainer's DataModule, or the one given to `use`."""
+        data = self._data or getattr(self._trainer, "datamodule", None)
+        if not isinstance(data, DataModule):
+            raise TypeError(
+                "GFlowNet takes its reward from a gfn_design DataModule; call "
+                "trainer.fit(model, datamodule=...), or model.use(...) without a Trainer"
+            )
+        return data
+
+    def use(self, data: DataModule) -> "GFlowNet":
+        """Take the reward from `data` without a Trainer, to sample or evaluate; returns self."""
+        data.prepare_data()
+        data.ready(self.environment, self.device)
+        self._data, self._target, self._modes = data, None, None
+        return self
+
+    def forward(self, n: int, stream: int, draw: int) -> Trajectories:
+        """Draw and reward `n` trajectories; equal arguments draw the same on the same rank."""
+        shape = (n, self.environment.max_steps)
+        key = (self.seed, stream, self.global_rank, draw)
+        trajectories = sample(
+            self.environment, self.policy, uniform_noise(shape, self.device, *key)
+        )
+        return trajectories._replace(log_reward=self.log_reward(trajectories.objects))
+
+    def log_reward(self, objects: Tensor) -> Tensor:
+        """log R in nats, ``float[batch]``.
+
+        Raises:
+            InputError: A reward is NaN, infinite or not positive.
+        """
+        log_reward = self.data.reward(objects)
+        bad = ~log_reward.isfinite()
+        if bad.any():
+            text = self.environment.decode(objects[bad][:1])[0]
+            raise InputError(
+                f"the reward of '{text}' is not a positive number "
+                f"(log R = {log_reward[bad][0].item():g}; {int(bad.sum())} of {len(bad)} objects); "
+                "mend the score, or set the reward's minimum"
+            )
+        return log_reward
+
+    def _gather(self, x: Tensor) -> Tensor:
+        """`x` of every rank, stacked."""
+        several = self._trainer is not None and self._trainer.world_size > 1
+        return cast(Tensor, self.all_gather(x)) if several else x
+
+    def training_step(self, batch: int, batch_idx: int) -> Tensor:
+        trajectories = self(self.batch_size, TRAINING, int(self.draws))
+        self.draws += 1
+        now = score(self.environment, self.policy, trajectories)
+        losses = self.objective(now, now.detach())
+        self.found.add(trajectories.objects)
+        every = cast(int, getattr(self.trainer, "log_every_n_steps"))  # noqa: B009 # untyped
+        if (self.trainer.global_step + 1) % every == 0:
+            self._log_batch(trajectories, losses)
+        return torch.stack(list(losses.values())).sum()
+
+    def _log_batch(self, trajectories: Trajectories, losses: dict[str, Tensor]) -> None:
+        """Log what the progress bar and the log show; Lightning's logging is slow, so rarely."""
+        self.found.update(self._gather)
+        columns: dict[str, Tensor | float] = {
+            "trajectories": self._trajectories,
+            "reward": trajectories.log_reward.exp().mean(),
+            "distinct": float(len(self.found)),
+            "log_z": self.objective.log_z.detach(),
+            "length": trajectories.alive.sum(1).float().mean(),
+        }
+        columns |= {f"loss/{name}": loss.detach() for name, loss in losses.items()}
+        self.log_dict(columns, batch_size=self.batch_size)
+
+    @property
+    def _trajectories(self) -> float:
+        """Trajectories drawn so far, on all devices: what methods are compared at."""
+        return float(self.draws) * self.batch_size * self.trainer.world_size
+
+    @property
+    def target(self) -> Target | None:
+        """The exact target, where the environment is small enough to enumerate."""
+        n_states = self.environment.n_states
+        if self._target is None and n_states is not None and n_states <= self.exact_limit:
+            self._target = target_distribution(self.environment, self.log_reward)
+        return self._target
+
+    @property
+    def modes(self) -> Tensor | None:
+        """The objects that the data counts as modes, ``int64[modes, *state_shape]``."""
+        if self._modes is None:
+            self._modes = self.data.modes(self.environment)
+        return self._modes
+
+    def evaluate(self) -> Evaluation:
+        """The distance of what is sampled from the target, exact where that is possible."""
+        self.found.update(self._gather)
+        return evaluate(self)
+
+    def on_train_start(self) -> None:
+        """Log where training starts from, which Lightning's validation does not see."""
+        fresh = int(self.draws) == 0 and self.trainer.val_check_interval
+        if fresh and self.trainer.logger is not None and self.trainer.limit_val_batches:
+            metrics = {"trajectories": 0.0} | self.evaluate().metrics
+            for logger in self.trainer.loggers:
+                logger.log_metrics(metrics, step=0)
+
+    def validation_step(self, batch: int, batch_idx: int) -> None:
+        if not self.trainer.sanity_checking:
+            metrics = {"trajectories": self._trajectories} | self.evaluate().metrics
+            self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
+
+    def predict_step(self, batch: int, batch_idx: int) -> Candidates:
+        drawn = self(self.batch_size, CANDIDATES, batch)
+        return Candidates(self.environment.decode(drawn.objects), drawn.log_reward)
+
+    def configure_optimizers(self) -> Optimizer:
+        """One optimizer; the critic and log Z have learning rates of their own."""
+        groups: dict[str, list[nn.Parameter]] = {"policy": [], "critic": [], "log_z": []}
+        for name, parameter in self.policy.named_parameters():
+            groups["critic" if name.startswith("critic.") else "policy"].append(parameter)
+        groups["log_z"] += self.objective.parameters()
+        return self.optimizer(
+            [
+                {"params": parameters, "lr": self.learning_rates[name], "name": name}
+                for name, parameters in groups.items()
+                if parameters
+            ]
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.found.update(self._gather)
+        checkpoint["environment"] = self.environment.describe()
+        checkpoint["found"] = self.found.keys
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        here, there = self.environment.describe(), checkpoint.get("environment")
+        if here != there:
+            raise InputError(
+                f"the checkpoint was trained on {there or 'something unknown'}, but the "
+                f"environment is {here}; use the environment it was trained on"
+            )
+        self.found.keys = cast(Tensor, checkpoint["found"])

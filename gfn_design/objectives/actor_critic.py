@@ -1,0 +1,75 @@
+"""Policy gradients: flow balance as a reinforcement-learning problem (Niu et al. 2024)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gfn_design.objectives.base import Objective
+from gfn_design.sampling.trajectories import Scored
+
+
+def lambda_sum(x: Tensor, decay: float) -> Tensor:
+    """y[:, t] = sum over k >= t of decay^(k - t) x[:, k], for ``x[batch, steps]``."""
+    if decay == 1:
+        return x.flip(1).cumsum(1).flip(1)
+    ahead = torch.arange(x.shape[1], device=x.device)
+    ahead = ahead[:, None] - ahead  # k - t in row k, column t
+    powers = torch.where(ahead >= 0, decay ** ahead.clamp(min=0).to(x.dtype), 0.0)
+    return x @ powers
+
+
+def temporal_difference(cost: Tensor, value: Tensor) -> Tensor:
+    """cost[t] + value[t + 1] - value[t], the value after the last step being zero."""
+    following = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], dim=1)
+    return cost + following - value
+
+
+def step_costs(scored: Scored, log_z: Tensor, min_log_reward: float) -> Tensor:
+    """log P_F - log P_B of each step, less log R - log Z at the last: ``[batch, steps]``.
+
+    Their expected sum is KL(P_F || P_B R / Z) + log Z_estimate - log Z (Niu et al. 2024, eq. 6).
+    """
+    gain = (scored.log_reward.clamp(min=min_log_reward) - log_z)[:, None]
+    return scored.log_pf - scored.log_pb - torch.where(scored.stops, gain, 0.0)
+
+
+class ActorCritic(Objective):
+    """RL-U of the paper: policy gradient of the expected costs, with a learned critic.
+
+    The critic learns the expected cost to the end of the trajectory; the policy descends the
+    advantage of its actions over it; log Z descends the mean cost of a trajectory.
+
+    Args:
+        policy_lambda: Decay of the temporal differences that make up an advantage; 1 is unbiased
+            whatever the critic, smaller is steadier once the critic is right.
+        critic_lambda: The same for the critic's targets; 1 takes the costs as they came.
+        log_z: The first estimate of log Z, in nats.
+        min_log_reward: Smaller log-rewards count as this one.
+    """
+
+    on_policy: ClassVar[bool] = True
+    needs_critic: ClassVar[bool] = True
+    trains_backward: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        policy_lambda: float = 0.99,
+        critic_lambda: float = 1.0,
+        log_z: float = 0.0,
+        min_log_reward: float = -12.0,
+    ) -> None:
+        super().__init__(log_z, min_log_reward)
+        self.policy_lambda, self.critic_lambda = policy_lambda, critic_lambda
+
+    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+        cost = step_costs(then, self.log_z.detach(), self.min_log_reward)
+        difference = temporal_difference(cost, then.value)
+        advantage = lambda_sum(difference, self.policy_lambda)
+        advantage = advantage - advantage.sum() / then.alive.sum()  # zero in padding: a mean
+        target = then.value + lambda_sum(difference, self.critic_lambda)
+        return {
+            "policy": (advantage * now.log_pf).sum(1).mean(),
+            "critic": ((target - now.value).square() * then.alive).sum(1).mean(),
+            "log_z": self.log_z * cost.sum(1).mean(),
+        }

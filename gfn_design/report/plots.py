@@ -1,0 +1,132 @@
+"""The pictures of a run."""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gfn_design.candidates import Candidate
+from gfn_design.environments.sequence import ALPHABETS, Sequence
+from gfn_design.evaluation.evaluate import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from gfn_design.gflownet import GFlowNet
+
+LOGO_CANDIDATES = 100  # the best ones, which a logo is made of
+
+
+def axes(width: float = 5.0, height: float = 4.0) -> "Axes":
+    """One empty picture, drawn without a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    FigureCanvasAgg(figure)
+    return figure.subplots()
+
+
+def save(ax: "Axes", path: Path) -> Path:
+    """Write the picture of `ax` to `path`."""
+    figure = ax.get_figure()
+    assert figure is not None
+    figure.savefig(path)  # type: ignore[union-attr]
+    return path
+
+
+def plot_distribution(evaluation: Evaluation, ax: "Axes") -> None:
+    """The exact probability of every object against the one it should have."""
+    from matplotlib.colors import LogNorm
+
+    assert evaluation.target is not None
+    assert evaluation.probability is not None
+    wanted = evaluation.target.probability.numpy()
+    learned = evaluation.probability.clamp(min=1e-300).numpy()
+    low = max(min(wanted.min(), np.quantile(learned, 0.001)), 1e-12)
+    limits = np.log10([low, max(wanted.max(), learned.max()) * 1.5])
+    if len(wanted) > 2000:
+        _, _, _, image = ax.hist2d(
+            np.log10(wanted).clip(*limits),
+            np.log10(learned).clip(*limits),
+            bins=120,
+            range=[limits, limits],
+            norm=LogNorm(),
+            cmap="viridis",
+        )
+        ax.get_figure().colorbar(image, ax=ax, label="objects")  # type: ignore[union-attr]
+    else:
+        ax.scatter(np.log10(wanted), np.log10(learned).clip(*limits), s=8, alpha=0.5, lw=0)
+    ax.plot(limits, limits, color="crimson", lw=1, label="learned = target")
+    ax.set(
+        xlim=limits,
+        ylim=limits,
+        xlabel="target probability, log10",
+        ylabel="learned probability, log10",
+        title=f"{len(wanted):,} objects, D_TV {evaluation.metrics['D_TV']:.3f}",
+    )
+    ax.set_aspect("equal")
+    ax.legend(loc="upper left", frameon=False)
+
+
+def plot_curve(log: Path, ax: "Axes") -> bool:
+    """D_TV, or else the mean reward, against sampled trajectories; False if there is neither."""
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name, label in (("D_TV", "exact D_TV"), ("reward", "mean reward of a batch")):
+        points = [(float(r["trajectories"]), float(r[name])) for r in rows if r.get(name)]
+        if points:
+            x, y = zip(*points, strict=True)
+            ax.plot(x, y, marker="." if len(x) < 50 else None)
+            ax.set(xlabel="trajectories", ylabel=label)
+            ax.set_ylim(bottom=0)
+            ax.grid(alpha=0.3)
+            ax.xaxis.set_major_formatter("{x:,.0f}")
+            return True
+    return False
+
+
+def plot_logo(candidates: list[Candidate], module: "GFlowNet", ax: "Axes") -> None:
+    """A sequence logo of the best candidates, in bits.
+
+    Where both strands of DNA have one reward, each candidate is shown on the strand that is closer
+    to the best one, or a logo would mix a motif with its reverse complement.
+    """
+    import logomaker
+    import pandas
+
+    environment = module.environment
+    assert isinstance(environment, Sequence)
+    texts = [c.text for c in candidates[:LOGO_CANDIDATES]]
+    other = [text.translate(str.maketrans("ACGT", "TGCA"))[::-1] for text in texts]
+    oriented = ""
+    if environment.symbols == tuple("ACGT"):
+        both = [module.log_reward(environment.encode(strand)) for strand in (texts, other)]
+        if both[0].allclose(both[1], atol=1e-4):
+            texts = [
+                min(pair, key=lambda s: _distance(s, texts[0]))
+                for pair in zip(texts, other, strict=True)
+            ]
+            oriented = "\n(each on the strand closer to the best)"
+    letters = np.array([list(text) for text in texts])
+    counts = np.stack([(letters == s).sum(0) for s in environment.symbols], axis=1)
+    frequency = (counts + 1e-9) / (counts.sum(1, keepdims=True) + 1e-9 * counts.shape[1])
+    entropy = -(frequency * np.log2(frequency)).sum(1, keepdims=True)
+    bits = frequency * (np.log2(counts.shape[1]) - entropy)
+    colours = {"ACGT": "classic", "ACGU": "classic", ALPHABETS["protein"]: "chemistry"}
+    scheme = colours.get("".join(environment.symbols), "skylign_protein")
+    logomaker.Logo(
+        pandas.DataFrame(bits, columns=list(environment.symbols)), ax=ax, color_scheme=scheme
+    )
+    ax.set_xticks(range(len(bits)), [str(i + 1) for i in range(len(bits))])
+    ax.set(
+        xlabel="position",
+        ylabel="bits",
+        ylim=(0, np.log2(counts.shape[1])),
+        title=f"the {len(texts)} best candidates{oriented}",
+    )
+
+
+def _distance(a: str, b: str) -> int:
+    return sum(x != y for x, y in zip(a, b, strict=True))

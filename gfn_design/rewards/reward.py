@@ -1,0 +1,125 @@
+"""What is wanted: a score of finished objects, turned into a positive reward."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gfn_design.environments.base import Environment
+from gfn_design.errors import InputError
+
+
+class Reward(nn.Module):
+    """log R(x) = exponent * log(clip(score(x))) + log(scale).
+
+    Args:
+        score: Module from objects ``int64[batch, *state_shape]`` to ``float[batch]``.
+        exponent: The inverse temperature beta; larger prefers the best objects more.
+        scale: Factor of every reward.
+        minimum: Smaller scores count as this one, which must be positive; None clips nothing, and
+            a score that is not positive then has no log-reward.
+        maximum: Larger scores count as this one; None clips nothing.
+    """
+
+    def __init__(
+        self,
+        score: nn.Module,
+        exponent: float = 1.0,
+        scale: float = 1.0,
+        minimum: float | None = None,
+        maximum: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not scale > 0:
+            raise InputError(f"scale must be positive, since a reward is, got {scale}")
+        if minimum is not None and not minimum > 0:
+            raise InputError(f"minimum must be positive, since a reward is, got {minimum}")
+        if maximum is not None and not maximum > (minimum or 0):
+            raise InputError(f"maximum must exceed {minimum or 0}, got {maximum}")
+        self.score, self.exponent, self.log_scale = score, exponent, math.log(scale)
+        self.minimum, self.maximum = minimum, maximum
+
+    def forward(self, objects: Tensor) -> Tensor:
+        """log R in nats, ``float[batch]``; not finite where the score is NaN or not positive."""
+        score = self.score(objects)
+        if self.minimum is not None or self.maximum is not None:
+            score = score.clamp(self.minimum, self.maximum)
+        return self.exponent * score.log() + self.log_scale
+
+
+class TableScore(nn.Module):
+    """Looks up measured scores of sequences by what they spell, never by row.
+
+    Args:
+        table: ``float[V ** length]``; entry ``sum_j x_j V^(length - 1 - j)`` belongs to x.
+        length: Symbols in each sequence.
+    """
+
+    table: Tensor
+    places: Tensor
+
+    def __init__(self, table: Tensor, length: int) -> None:
+        super().__init__()
+        size = round(len(table) ** (1 / length))
+        if size**length != len(table):
+            raise InputError(f"a table of {len(table)} scores is no power {length} of an alphabet")
+        places = torch.tensor([size**j for j in reversed(range(length))])
+        self.register_buffer("table", table, persistent=False)
+        self.register_buffer("places", places, persistent=False)
+
+    def forward(self, objects: Tensor) -> Tensor:
+        return self.table[(objects * self.places).sum(-1)]
+
+
+class HypergridScore(nn.Module):
+    """R0 + R1 where every |x/(H-1) - 1/2| > 0.25, + R2 where every one is in (0.3, 0.4).
+
+    The reward of Bengio et al. (2021): modes near the corners, deserts between them. The bounds
+    are compared in whole numbers, so that cells on a bound are outside on every side of the grid.
+
+    Args:
+        height: Cells along each coordinate.
+        r0: Reward everywhere; the smaller, the harder to find the modes.
+        r1: Added in the outer quarters.
+        r2: Added in the modes.
+    """
+
+    def __init__(self, height: int, r0: float = 0.01, r1: float = 0.5, r2: float = 2.0) -> None:
+        super().__init__()
+        self.height, self.r0, self.r1, self.r2 = height, r0, r1, r2
+
+    def regions(self, objects: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether each cell is in the outer quarters, and in a mode: ``bool[batch]`` each."""
+        span = self.height - 1
+        off_centre = 10 * (2 * objects - span).abs()
+        outer = (off_centre > 5 * span).all(-1)
+        mode = ((off_centre > 6 * span) & (off_centre < 8 * span)).all(-1)
+        return outer, mode
+
+    def forward(self, objects: Tensor) -> Tensor:
+        outer, mode = self.regions(objects)
+        return self.r0 + self.r1 * outer + self.r2 * mode
+
+
+class FunctionScore(nn.Module):
+    """Any function of texts: an RDKit property, a trained proxy, a table of one's own.
+
+    Args:
+        environment: Writes the objects as text.
+        function: From a list of texts to one number each.
+    """
+
+    def __init__(
+        self, environment: Environment, function: Callable[[list[str]], Sequence[float]]
+    ) -> None:
+        super().__init__()
+        self.decode, self.function = environment.decode, function
+
+    def forward(self, objects: Tensor) -> Tensor:
+        texts = self.decode(objects)
+        scores = list(self.function(texts))
+        if len(scores) != len(texts):
+            name = getattr(self.function, "__name__", type(self.function).__name__)
+            raise InputError(f"{name} gave {len(scores)} scores for {len(texts)} objects")
+        return torch.tensor(scores, dtype=torch.float32, device=objects.device)

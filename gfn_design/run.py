@@ -1,0 +1,223 @@
+"""A run is one folder: train into it, open it again, evaluate it, draw candidates from it."""
+
+import csv
+import logging
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers.logger import Logger
+
+from gfn_design.candidates import Candidate, draw_candidates, write_candidates
+from gfn_design.config import build_arguments, build_section, dump, load
+from gfn_design.config.root import ROOT
+from gfn_design.data.base import DataModule
+from gfn_design.environments.sequence import Sequence
+from gfn_design.errors import InputError
+from gfn_design.evaluation.evaluate import Evaluation
+from gfn_design.gflownet import GFlowNet
+from gfn_design.report import plots
+from gfn_design.report.log import CSVLog, Progress
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hints and advertisements
+
+CONFIG, CHECKPOINT, LOG = "config.yaml", Path("checkpoints", "last.ckpt"), "log.csv"
+
+README = """\
+# A run of gfn-design
+
+| file | what it is |
+|---|---|
+| `config.yaml` | the configuration; `gfn-design fit --config config.yaml --output .` goes on |
+| `log.csv` | one row per logged step: rewards, losses, distances to the target |
+| `checkpoints/last.ckpt` | everything needed to go on or to sample |
+| `evaluation.yaml` | distances to the target at the end |
+| `candidates.csv`, `candidates.fasta` | distinct designs, best first, with score and reward |
+| `distribution.png` | learned against target probability of every object |
+| `curve.png` | progress against sampled trajectories |
+| `logo.png` | sequence logo of the best candidates |
+
+Files that make no sense for this environment are not there.
+"""
+
+
+class Run(NamedTuple):
+    """A trained module with its data, opened from a run's folder."""
+
+    folder: Path
+    config: dict[str, Any]
+    module: GFlowNet
+
+
+def fit(config: Mapping[str, Any], folder: Path) -> tuple[Run, Evaluation, list[Candidate]]:
+    """Train into `folder`; on a folder that holds the same run, go on where it stopped.
+
+    Args:
+        config: A checked configuration (see `gfn_design.config`).
+        folder: Of the run; made if missing.
+
+    Raises:
+        InputError: The folder holds something else, or a part cannot be built.
+    """
+    trainer, module, data = _prepare(config, folder)
+    checkpoint = folder / CHECKPOINT
+    resume = str(checkpoint) if checkpoint.exists() else None
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    trainer.save_checkpoint(checkpoint)  # on every rank
+    if not trainer.is_global_zero:
+        raise SystemExit(0)  # the first process alone writes what follows
+    run = open_run(folder)
+    return run, *report(run, int(config.get("candidates", 1000)))
+
+
+def first_logged(folder: Path, column: str) -> float | None:
+    """The first number that a run's log has in a column."""
+    with (folder / LOG).open(newline="") as file:
+        return next((float(row[column]) for row in csv.DictReader(file) if row.get(column)), None)
+
+
+def _prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet, DataModule]:
+    """Build everything, and only then touch the folder."""
+    _check_folder(config, folder)
+    checkpoint = folder / CHECKPOINT
+    step = load_checkpoint(checkpoint)["global_step"] if checkpoint.exists() else None
+    module, data = build(config)
+    data.prepare_data()
+    data.make_reward(module.environment)  # bad data is found before anything is written
+    options = build_arguments(config.get("trainer"), "lightning.pytorch.Trainer", "trainer")
+    loggers = options.pop("logger", None)
+    extra = [loggers] if isinstance(loggers, Logger) else list(loggers or [])
+    callbacks = options.pop("callbacks", None)
+    more = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+    bar = [Progress()] if options.get("enable_progress_bar", True) else []
+    every = int(config.get("checkpoint_every", 500))
+    saver = ModelCheckpoint(
+        dirpath=folder / CHECKPOINT.parent,
+        filename=CHECKPOINT.stem,
+        every_n_train_steps=every,
+        enable_version_counter=False,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(dump(config))
+    (folder / "README.md").write_text(README)
+    defaults = {
+        "max_steps": 1000,
+        "max_epochs": -1,
+        "log_every_n_steps": 20,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "val_check_interval": int(config.get("evaluate_every", 100)),
+        "check_val_every_n_epoch": None,
+        "default_root_dir": str(folder),
+    }
+    trainer = Trainer(
+        **(defaults | options),
+        logger=[CSVLog(folder / LOG, step), *extra],
+        callbacks=[saver, *bar, *more],
+    )
+    return trainer, module, data
+
+
+def _check_folder(config: Mapping[str, Any], folder: Path) -> None:
+    """A folder is new, or holds a run that differs at most in how long and where it trains."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / CONFIG).exists():
+        raise InputError(f"{folder}: is not empty and holds no run; choose another --output")
+    there = yaml.safe_load((folder / CONFIG).read_text()) or {}
+    here = yaml.safe_load(dump(config)) or {}
+    for section in ("seed", "model", "data"):
+        if there.get(section) != here.get(section):
+            raise InputError(
+                f"{folder}: holds a run with another '{section}' section; choose another --output, "
+                "or give that run's configuration to go on with it"
+            )
+
+
+def build(config: Mapping[str, Any]) -> tuple[GFlowNet, DataModule]:
+    """The module and the data that a checked configuration describes."""
+    seed_everything(int(config.get("seed", 0)), verbose=False)
+    module = build_section(config["model"], ROOT["model"], "model")
+    return module, build_section(config["data"], ROOT["data"], "data")
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint: tensors and plain containers, never code.
+
+    Raises:
+        InputError: The file is missing, cut short or no checkpoint.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no checkpoint; train the run first")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a checkpoint (cut short or damaged); put back a copy, or "
+            "train into another --output"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise InputError(f"{path}: is a torch file but no checkpoint of a GFlowNet")
+    return checkpoint
+
+
+def open_run(folder: Path) -> Run:
+    """Build the module of a run, load its last checkpoint and give it its reward.
+
+    Raises:
+        InputError: The folder holds no run, or its checkpoint does not fit.
+    """
+    if not (folder / CONFIG).exists():
+        raise InputError(f"{folder}: holds no run (no {CONFIG} in it)")
+    config = load([folder / CONFIG], [], ROOT)
+    checkpoint = load_checkpoint(folder / CHECKPOINT)
+    module, data = build(config)
+    restore(module, checkpoint, folder / CHECKPOINT)
+    return Run(folder, config, module.eval().use(data))
+
+
+def restore(module: GFlowNet, checkpoint: dict[str, Any], path: Path) -> None:
+    """Load weights into `module`.
+
+    Raises:
+        InputError: The checkpoint is from another environment, or from other networks.
+    """
+    try:
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: its networks or its objective are not those of the configuration"
+        ) from error
+
+
+def report(run: Run, n: int) -> tuple[Evaluation, list[Candidate]]:
+    """Evaluate, draw `n` candidates, and write files and pictures into the run's folder."""
+    evaluation = run.module.evaluate()
+    rounded = {name: round(value, 6) for name, value in evaluation.metrics.items()}
+    (run.folder / "evaluation.yaml").write_text(yaml.safe_dump(rounded, sort_keys=False))
+    candidates, _ = draw_candidates(run.module, n)
+    write_candidates(candidates, run.module, run.folder)
+    if evaluation.target is not None:
+        ax = plots.axes(5.5, 4.5)
+        plots.plot_distribution(evaluation, ax)
+        plots.save(ax, run.folder / "distribution.png")
+    ax = plots.axes()
+    if plots.plot_curve(run.folder / LOG, ax):
+        plots.save(ax, run.folder / "curve.png")
+    environment = run.module.environment
+    if isinstance(environment, Sequence) and not environment.separator and candidates:
+        ax = plots.axes(max(4.0, 0.5 * environment.length), 2.5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # logomaker's own use of pandas
+            plots.plot_logo(candidates, run.module, ax)
+        plots.save(ax, run.folder / "logo.png")
+    return evaluation, candidates

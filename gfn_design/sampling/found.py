@@ -1,0 +1,53 @@
+"""Which objects have been built so far."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gfn_design.environments.base import Environment
+
+
+def object_keys(environment: Environment, objects: Tensor) -> Tensor:
+    """One number per object: its index, or a 64-bit hash where states are not numbered.
+
+    Two of a million objects share a hash with a probability of about 3e-8.
+    """
+    if environment.n_states is not None:
+        return environment.state_index(objects)
+    slots = objects.flatten(1) + 2
+    key = torch.zeros(len(slots), dtype=torch.int64, device=slots.device)
+    for slot in slots.unbind(1):  # multiply, mix the high bits down, add: wraps around in int64
+        key = (key ^ (key >> 29)) * -0x61C8864680B583EB + slot
+    return key ^ (key >> 32)
+
+
+class Found:
+    """The set of distinct objects seen, as sorted keys.
+
+    Attributes:
+        keys: ``int64[distinct]``, sorted.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.keys = torch.empty(0, dtype=torch.int64)
+        self._recent: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def add(self, objects: Tensor) -> None:
+        """Note objects ``int64[batch, *state_shape]``; cheap, `update` does the work."""
+        self._recent.append(objects)
+
+    def update(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Merge what was noted since the last call, on all ranks (`gather` collects from them)."""
+        if self._recent:
+            recent = gather(object_keys(self.environment, torch.cat(self._recent)))
+            self.keys = torch.cat([self.keys, recent.flatten().cpu()]).unique()
+            self._recent.clear()
+
+    def count(self, objects: Tensor) -> int:
+        """How many of `objects` have been seen."""
+        return int(torch.isin(object_keys(self.environment, objects).cpu(), self.keys).sum())

@@ -1,0 +1,18 @@
+"""Randomness as an input: every draw is a function of a few integers."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+TRAINING, EVALUATION, CANDIDATES = range(3)  # streams that never share a draw
+
+
+def uniform_noise(shape: tuple[int, ...], device: torch.device, *key: int) -> Tensor:
+    """Uniform numbers in [0, 1) that depend on `key` (seed, stream, rank, number of draws) alone.
+
+    Lightning seeds every rank alike, and a resumed run starts its streams afresh; numbers that
+    come from a key do neither repeat across ranks nor across a restart.
+    """
+    entropy = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    generator = torch.Generator(device).manual_seed(entropy % 2**63)
+    return torch.rand(shape, generator=generator, device=device)
