@@ -1,7 +1,7 @@
 """DataModules: the reward of a task, and what is known about it."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterator
 from math import ceil
 from typing import cast
 
@@ -11,6 +11,34 @@ from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.rewards.reward import Reward
+
+
+class Clock:
+    """A loader that says how often to draw, and nothing else.
+
+    What a step draws follows from the module's count of draws, so a resumed run has no place in
+    the data to restore. It has a length, or Lightning would fetch one item ahead; it is no
+    `DataLoader`, which Lightning would deal out among ranks.
+
+    Args:
+        ticks: Items, which are 0, 1, ...
+    """
+
+    def __init__(self, ticks: int) -> None:
+        self.ticks = ticks
+
+    def __len__(self) -> int:
+        return self.ticks
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.ticks))
+
+    def state_dict(self) -> dict[str, int]:
+        """What Lightning asks of a loader that can be resumed."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Nothing to restore."""
 
 
 class DataModule(LightningDataModule):
@@ -50,22 +78,19 @@ class DataModule(LightningDataModule):
         environment = cast(Environment, trainer.lightning_module.environment)
         self.ready(environment, trainer.strategy.root_device)
 
-    # What a training step needs is drawn inside it; a loader only says how often. A plain range is
-    # sized, so Lightning does not fetch ahead, and is never dealt out among ranks.
-
-    def train_dataloader(self) -> Iterable[int]:
+    def train_dataloader(self) -> Clock:
         trainer = self._attached()
         if trainer.max_steps < 0:  # the Trainer ends by time or epochs
-            return range(1000)
-        return range(trainer.max_steps * trainer.accumulate_grad_batches)
+            return Clock(1000)
+        return Clock(trainer.max_steps * trainer.accumulate_grad_batches)
 
-    def val_dataloader(self) -> Iterable[int]:
-        return range(1)
+    def val_dataloader(self) -> Clock:
+        return Clock(1)
 
-    def predict_dataloader(self) -> Iterable[int]:
+    def predict_dataloader(self) -> Clock:
         trainer = self._attached()
         batch = cast(int, trainer.lightning_module.batch_size) * trainer.world_size
-        return range(ceil(self.candidates / batch))
+        return Clock(ceil(self.candidates / batch))
 
     def _attached(self) -> Trainer:
         assert self.trainer is not None  # Lightning calls these hooks, and it attaches itself first

@@ -103,7 +103,7 @@ class Progress(ProgressBar):
     ) -> None:
         if self.bar is None:
             return
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % getattr(trainer, "log_every_n_steps", 1) == 0:
             metrics = trainer.callback_metrics
             shown = {k: f.format(float(metrics[k])) for k, f in self.SHOWN.items() if k in metrics}
             self.bar.set_postfix(shown, refresh=False)
