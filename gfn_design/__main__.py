@@ -50,7 +50,6 @@ def parser() -> Parser:
         "--config",
         type=Path,
         action="append",
-        required=True,
         metavar="FILE",
         help="configuration; of several, later ones win",
     )
@@ -97,8 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(
                 f"unknown option --{overrides[0][0]}; see gfn-design {known.command} --help"
             )
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning with torch 2.13
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* not empty")  # a resume
+        for message in (".*LeafSpec.*", ".*all_gather is deprecated.*"):
+            warnings.filterwarnings("ignore", message=message)  # Lightning 2.6 with torch 2.13
         from gfn_design import commands
 
         return commands.COMMANDS[known.command](known, overrides)

@@ -1,6 +1,8 @@
 """What each command does; heavy imports wait until the input has been checked."""
 
 import argparse
+import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,8 @@ def fit(options: argparse.Namespace, overrides: Overrides) -> int:
     if options.keys:
         print(describe(ROOT))
         return 0
+    if not options.config:
+        raise InputError("fit needs a configuration, as in: gfn-design fit --config FILE")
     extra = [
         (k, str(getattr(options, k)))
         for k in ("seed", "checkpoint_every")
@@ -68,6 +72,8 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
     """Draw candidates from a run."""
     if options.n < 1:
         raise InputError(f"-n must be at least 1, got {options.n}")
+    if options.seed < 0:
+        raise InputError(f"--seed must not be negative, got {options.seed}")
     from gfn_design.candidates import draw_candidates, write_candidates
     from gfn_design.run import open_run
 
@@ -108,6 +114,7 @@ def check(options: argparse.Namespace, overrides: Overrides) -> int:
     environment = build_section(config["environment"], root["environment"], "environment")
     from gfn_design.environments.check import ContractError, check_environment
 
+    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.gettempdir())
     try:
         check_environment(environment)
     except ContractError as error:

@@ -59,8 +59,6 @@ class GFlowNet(LightningModule):
         seed: Of all draws; None takes the one given to Lightning's `seed_everything`, else 0.
     """
 
-    draws: Tensor
-
     def __init__(
         self,
         environment: Environment,
@@ -91,7 +89,9 @@ class GFlowNet(LightningModule):
         self.batch_size, self.optimizer, self.exact_limit = batch_size, optimizer, exact_limit
         self.learning_rates = {"policy": lr, "critic": critic_lr, "log_z": log_z_lr}
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        self.register_buffer("draws", torch.zeros((), dtype=torch.int64))  # batches drawn so far
+        if self.seed < 0:
+            raise InputError(f"seed must not be negative, got {self.seed}")
+        self.draws = 0  # batches drawn so far, which key the randomness of the next
         self.found = Found(environment)
         self._data: DataModule | None = None
         self._target: Target | None = None
@@ -99,21 +99,28 @@ class GFlowNet(LightningModule):
 
     @property
     def data(self) -> DataModule:
-        """Owns the reward: the Trainer's DataModule, or the one given to `use`."""
-        data = self._data or getattr(self._trainer, "datamodule", None)
-        if not isinstance(data, DataModule):
+        """Owns the reward: the Trainer's DataModule, or the one given to `use` since."""
+        if self._data is None:
             raise TypeError(
                 "GFlowNet takes its reward from a gfn_design DataModule; call "
                 "trainer.fit(model, datamodule=...), or model.use(...) without a Trainer"
             )
-        return data
+        return self._data
 
     def use(self, data: DataModule) -> "GFlowNet":
         """Take the reward from `data` without a Trainer, to sample or evaluate; returns self."""
         data.prepare_data()
         data.ready(self.environment, self.device)
-        self._data, self._target, self._modes = data, None, None
+        self._take(data)
         return self
+
+    def setup(self, stage: str) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        self._take(data if isinstance(data, DataModule) else None)
+
+    def _take(self, data: DataModule | None) -> None:
+        """Another reward has another target and other modes."""
+        self._data, self._target, self._modes = data, None, None
 
     def forward(self, n: int, stream: int, draw: int) -> Trajectories:
         """Draw and reward `n` trajectories; equal arguments draw the same on the same rank."""
@@ -147,7 +154,7 @@ class GFlowNet(LightningModule):
         return cast(Tensor, self.all_gather(x)) if several else x
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
-        trajectories = self(self.batch_size, TRAINING, int(self.draws))
+        trajectories = self(self.batch_size, TRAINING, self.draws)
         self.draws += 1
         now = score(self.environment, self.policy, trajectories)
         losses = self.objective(now, now.detach())
@@ -197,7 +204,7 @@ class GFlowNet(LightningModule):
 
     def on_train_start(self) -> None:
         """Log where training starts from, which Lightning's validation does not see."""
-        fresh = int(self.draws) == 0 and self.trainer.val_check_interval
+        fresh = self.draws == 0 and self.trainer.val_check_interval
         if fresh and self.trainer.logger is not None and self.trainer.limit_val_batches:
             metrics = {"trajectories": 0.0} | self.evaluate().metrics
             for logger in self.trainer.loggers:
@@ -229,7 +236,7 @@ class GFlowNet(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.found.update(self._gather)
         checkpoint["environment"] = self.environment.describe()
-        checkpoint["found"] = self.found.keys
+        checkpoint["found"], checkpoint["draws"] = self.found.keys, self.draws
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         here, there = self.environment.describe(), checkpoint.get("environment")
@@ -238,4 +245,4 @@ class GFlowNet(LightningModule):
                 f"the checkpoint was trained on {there or 'something unknown'}, but the "
                 f"environment is {here}; use the environment it was trained on"
             )
-        self.found.keys = cast(Tensor, checkpoint["found"])
+        self.found.keys, self.draws = cast(Tensor, checkpoint["found"]), int(checkpoint["draws"])

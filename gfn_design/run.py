@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch import Trainer, seed_everything
 
 from gfn_design.candidates import Candidate, draw_candidates, write_candidates
 from gfn_design.config import build_arguments, build_section, dump, load
@@ -23,7 +21,7 @@ from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation
 from gfn_design.gflownet import GFlowNet
 from gfn_design.report import plots
-from gfn_design.report.log import CSVLog, Progress
+from gfn_design.report.log import CSVLog, Progress, SaveLast
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hints and advertisements
 
@@ -69,7 +67,6 @@ def fit(config: Mapping[str, Any], folder: Path) -> tuple[Run, Evaluation, list[
     checkpoint = folder / CHECKPOINT
     resume = str(checkpoint) if checkpoint.exists() else None
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    trainer.save_checkpoint(checkpoint)  # on every rank
     if not trainer.is_global_zero:
         raise SystemExit(0)  # the first process alone writes what follows
     run = open_run(folder)
@@ -91,18 +88,12 @@ def _prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet
     data.prepare_data()
     data.make_reward(module.environment)  # bad data is found before anything is written
     options = build_arguments(config.get("trainer"), "lightning.pytorch.Trainer", "trainer")
-    loggers = options.pop("logger", None)
-    extra = [loggers] if isinstance(loggers, Logger) else list(loggers or [])
-    callbacks = options.pop("callbacks", None)
-    more = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+    loggers = _several(options.pop("logger", None))
+    callbacks = _several(options.pop("callbacks", None))
     bar = [Progress()] if options.get("enable_progress_bar", True) else []
     every = int(config.get("checkpoint_every", 500))
-    saver = ModelCheckpoint(
-        dirpath=folder / CHECKPOINT.parent,
-        filename=CHECKPOINT.stem,
-        every_n_train_steps=every,
-        enable_version_counter=False,
-    )
+    if every < 1:
+        raise InputError(f"checkpoint_every must be at least 1, got {every}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(dump(config))
     (folder / "README.md").write_text(README)
@@ -118,10 +109,17 @@ def _prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet
     }
     trainer = Trainer(
         **(defaults | options),
-        logger=[CSVLog(folder / LOG, step), *extra],
-        callbacks=[saver, *bar, *more],
+        logger=[CSVLog(folder / LOG, step), *loggers],
+        callbacks=[SaveLast(checkpoint, every), *bar, *callbacks],
     )
     return trainer, module, data
+
+
+def _several(given: Any) -> list[Any]:
+    """What the Trainer takes as one, several, or None; True and False ask for its defaults."""
+    if given is None or isinstance(given, bool):
+        return []
+    return list(given) if isinstance(given, list | tuple) else [given]
 
 
 def _check_folder(config: Mapping[str, Any], folder: Path) -> None:
@@ -142,7 +140,10 @@ def _check_folder(config: Mapping[str, Any], folder: Path) -> None:
 
 def build(config: Mapping[str, Any]) -> tuple[GFlowNet, DataModule]:
     """The module and the data that a checked configuration describes."""
-    seed_everything(int(config.get("seed", 0)), verbose=False)
+    seed = int(config.get("seed", 0))
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed must be from 0 to {2**32 - 1}, got {seed}")
+    seed_everything(seed, verbose=False)
     module = build_section(config["model"], ROOT["model"], "model")
     return module, build_section(config["data"], ROOT["data"], "data")
 

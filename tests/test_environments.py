@@ -9,6 +9,55 @@ from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.evaluation.exact import push_forward
+from gfn_design.policies.policy import Policy
+from gfn_design.sampling.trajectories import Scored, Trajectories, score
+
+
+class Jumps(Hypergrid):
+    """A line walked by ones and twos, so with paths of many lengths; objects are the even cells."""
+
+    def __init__(self, max_steps: int = 7) -> None:
+        super().__init__(1, 7)
+        self.max_steps, self.n_actions, self.n_backward_actions = max_steps, 3, 2
+        self.register_buffer("moves", torch.tensor([[1], [2]]), persistent=False)
+
+    def legal(self, states: Tensor) -> Tensor:
+        return torch.cat([states < 6, states < 5, states % 2 == 0], 1)
+
+    def legal_backward(self, states: Tensor) -> Tensor:
+        return torch.cat([states > 0, states > 1], 1)
+
+
+class Matrix(Sequence):
+    """A state of two dimensions, on an environment that does not number its states."""
+
+    def __init__(self) -> None:
+        super().__init__("DNA", 4, "any")
+        self.n_states = None
+
+    def initial(self, n: int) -> Tensor:
+        return super().initial(n).unflatten(1, (2, 2))
+
+    def legal(self, states: Tensor) -> Tensor:
+        return super().legal(states.flatten(1))
+
+    def legal_backward(self, states: Tensor) -> Tensor:
+        return super().legal_backward(states.flatten(1))
+
+    def step(self, states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        after, undo = super().step(states.flatten(1), actions)
+        return after.unflatten(1, (2, 2)), undo
+
+    def backward_step(self, states: Tensor, backward_actions: Tensor) -> tuple[Tensor, Tensor]:
+        before, redo = super().backward_step(states.flatten(1), backward_actions)
+        return before.unflatten(1, (2, 2)), redo
+
+    def decode(self, states: Tensor) -> list[str]:
+        return super().decode(states.flatten(1))
+
+    def encode(self, texts: list[str]) -> Tensor:
+        return super().encode(texts).unflatten(1, (2, 2))
+
 
 ORDERS = ("append", "prepend-append", "any")
 SMALL: list[Environment] = [
@@ -21,6 +70,8 @@ SMALL: list[Environment] = [
     *(Sequence("protein", 2, order) for order in ORDERS),
     *(Sequence("DNA", 1, order) for order in ORDERS),
     *(Sequence(["aryl", "CO", "NH-CH2"], 3, order) for order in ORDERS),
+    Jumps(),
+    Matrix(),
 ]
 BIG: list[Environment] = [
     Hypergrid(ndim=4, height=32),
@@ -30,12 +81,12 @@ BIG: list[Environment] = [
 
 @pytest.mark.parametrize("environment", SMALL, ids=Environment.describe)
 def test_environment_keeps_the_contract(environment: Environment) -> None:
-    check_environment(environment, examples=30)
+    check_environment(environment, examples=20)
 
 
 @pytest.mark.parametrize("environment", BIG, ids=Environment.describe)
 def test_environment_too_big_to_enumerate_keeps_the_contract(environment: Environment) -> None:
-    check_environment(environment, examples=20, brute_force_limit=1000)
+    check_environment(environment, examples=10, brute_force_limit=1000)
 
 
 # ---- Golden facts ------------------------------------------------------------------------------
@@ -307,12 +358,12 @@ class RowDependent(Hypergrid):
 
 
 class BatchDependent(Sequence):
-    """The longest string of a batch decides where the next symbol goes."""
+    """Nothing can be prepended next to a row that holds a string already."""
 
     def step(self, states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         after, undo = super().step(states, actions)
-        longest = (states >= 0).sum(1).amax(dim=0, keepdim=True)
-        return torch.where((longest > 1) & (undo[:, None] == 1), states, after), undo
+        started = states.roll(1, 0)[:, :1] >= 0
+        return torch.where(started & (undo[:, None] == 1), states, after), undo
 
 
 class FailsOnIllegal(Hypergrid):
@@ -336,7 +387,7 @@ class Item(Hypergrid):
 
 class Branch(Hypergrid):
     def legal(self, states: Tensor) -> Tensor:
-        return super().legal(states) if (states > 0).any() else super().legal(states)
+        return super().legal(states) & (len(states) > 0 and bool((states >= 0).all()))
 
 
 class BooleanIndex(Hypergrid):
@@ -403,18 +454,18 @@ class Shortcut(Hypergrid):
 
 
 class Circle(Hypergrid):
-    """Steps beyond the edge come back to the beginning."""
+    """One may go from the last cell back to the second."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 4)
+        self.n_actions, self.n_backward_actions = 3, 2
+        self.register_buffer("moves", torch.tensor([[1], [-2]]), persistent=False)
 
     def legal(self, states: Tensor) -> Tensor:
-        return torch.ones_like(super().legal(states))
+        return torch.cat([states < 3, states == 3, states >= 0], 1)
 
-    def step(self, states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        after, undo = super().step(states, actions)
-        return after % self.height, undo
-
-    def backward_step(self, states: Tensor, backward_actions: Tensor) -> tuple[Tensor, Tensor]:
-        before, redo = super().backward_step(states, backward_actions)
-        return before % self.height, redo
+    def legal_backward(self, states: Tensor) -> Tensor:
+        return torch.cat([states > 0, states == 1], 1)
 
 
 class OutOfSlots(Hypergrid):
@@ -438,3 +489,159 @@ def with_attributes(**attributes: object) -> Environment:
     for name, value in attributes.items():
         setattr(environment, name, value)
     return environment
+
+
+GRID, STRING = (2, 4), ("DNA", 3)
+BROKEN: list[tuple[Environment, str]] = [
+    (with_attributes(n_actions=2.0), "n_actions is a whole number"),
+    (with_attributes(max_steps=0), "max_steps is a whole number"),
+    (with_attributes(n_states=0), "n_states is a whole number"),
+    (with_attributes(slot_sizes=[3, 3]), "slot_sizes is a tuple of whole numbers"),
+    (with_attributes(slot_sizes=(3,)), "slot_sizes has an entry for each slot"),
+    (with_attributes(slot_sizes=(3, 0)), "slot_sizes is a tuple of whole numbers"),
+    (Item(*GRID), "step looks at no tensor's value.*Tensor.item()"),
+    (Branch(*GRID), "legal looks at no tensor's value.*Tensor.item()"),
+    (BooleanIndex(*GRID), "backward_step looks at no tensor's value.*nonzero"),
+    (CpuConstant(*GRID), "step looks at no tensor's value.*expected device meta"),
+    (CpuSource(*GRID), "initial returns the right types.*on cpu"),
+    (FloatMask(*GRID), "legal returns the right types and shapes.*torch.float32"),
+    (NoUndo(*GRID), "step returns the right types and shapes"),
+    (InPlace("DNA", 3, "append"), "step takes any.*and changes nothing in place"),
+    (FailsOnIllegal(*GRID), "step takes any reachable state and any action in range.*IndexError"),
+    (FailsOnNothing(*GRID), "legal takes any reachable state.*in a batch of 0"),
+    (Cache(*GRID), "legal depends on the state and action of each row alone"),
+    (RowDependent(*GRID), "legal depends on the state and action of each row alone"),
+    (BatchDependent(*STRING), "step depends on the state and action of each row alone"),
+    (ReusedMemory(*GRID), "what legal_backward returned is not changed by later calls"),
+    (SourceWithParent(*GRID), "the source has no legal backward action, and every other state has"),
+    (WrongBackwardMask(*GRID), "legal_backward allows the action that step names"),
+    (UndoOutOfRange(*GRID), "step names an action that backward_step takes"),
+    (OutOfSlots(*GRID), "step stays within slot_sizes"),
+    (WrongUndo(*STRING), "backward_step undoes step"),
+    (WrongParent(*STRING), "backward_step undoes step"),
+    (WrongRedo(*STRING), "backward_step names the action that step was given"),
+    (ParentFromNowhere(*GRID), "the source leads to every state that backward_step leads to"),
+    (TooShort(*GRID), "no trajectory is longer than max_steps"),
+    (NoStop(*GRID), "every unfinished state has a legal action"),
+    (DeadEnd(*GRID), "every unfinished state has a legal action"),
+    (EndsEarly("DNA", 5, "append"), "with fixed_length all take max_steps steps"),
+    (Shortcut(), "with fixed_length all take max_steps steps"),
+    (Jumps(max_steps=6), "no trajectory is longer than max_steps"),
+    (Circle(), "no trajectory is longer than max_steps"),
+    (UnorderedText(*GRID), "different states have different texts"),
+    (LossyEncode(*STRING), "encode undoes decode"),
+    (DecodeFails(*GRID), "decode takes any reachable state"),
+    (CollidingNumbers(*GRID), "different states have different numbers"),
+    (TooFewNumbers(*GRID), r"state_index lies in \[0, n_states\)"),
+]
+
+
+@pytest.mark.parametrize(("environment", "rule"), BROKEN, ids=lambda x: type(x).__name__)
+def test_broken_environment_is_found(environment: Environment, rule: str) -> None:
+    with pytest.raises(ContractError, match="(?s)" + rule) as caught:
+        check_environment(environment, examples=20)
+    assert str(caught.value).startswith(environment.describe())
+
+
+@pytest.mark.parametrize(
+    ("environment", "lines"),
+    [
+        (WrongUndo(*STRING), ["[0, -1, -1] which reads 'A__'", "5", "[0, -1, -1]", "[1, -1, -1]"]),
+        (WrongRedo(*STRING), ["[0, 0, -1] which reads 'AA_'", "1", "1", "0"]),
+        (OutOfSlots(*GRID), ["[0, 2] which reads '0,2'", "1", "[0, 2]", "[0, 3]"]),
+        (DeadEnd(*GRID), ["[1, 2] which reads '1,2'", "True", "False"]),
+        (TooShort(*GRID), ["[3, 2] which reads '3,2'", "False", "True"]),
+        (
+            CollidingNumbers(*GRID),
+            ["[3, 3] which reads '3,3'", "a name of its own", "14, as for [3, 2]"],
+        ),
+        (
+            DecodeFails(*GRID),
+            [
+                "[3, 0] which decode does not take (ValueError: too far)",
+                "no error",
+                "ValueError: too far (in a batch of 1)",
+            ],
+        ),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_error_names_the_smallest_state(environment: Environment, lines: list[str]) -> None:
+    with pytest.raises(ContractError) as caught:
+        check_environment(environment, examples=20)
+    found = [line.split(": ", 1)[1] for line in str(caught.value).splitlines()[1:]]
+    assert found == lines
+
+
+class DeepMask(Hypergrid):
+    def legal_backward(self, states: Tensor) -> Tensor:
+        deep = (states[:, :1] >= 5) & (states[:, 2:3] >= 3)
+        return super().legal_backward(states) & ~deep
+
+
+class DeepText(Sequence):
+    def decode(self, states: Tensor) -> list[str]:
+        return super().decode(torch.where(states[:, 6:7] >= 0, states.clamp(max=17), states))
+
+
+@pytest.mark.parametrize(
+    ("environment", "rule", "text"),
+    [
+        (DeepMask(4, 32), "legal_backward allows the action that step names", "5,0,2,0"),
+        (DeepText("protein", 20), "different states have different texts", "AAAAAAV" + 13 * "_"),
+        (WrongRedo("protein", 50), "backward_step names the action", "AA" + 48 * "_"),
+        (EndsEarly("protein", 50), "with fixed_length all take max_steps", "AAA" + 47 * "_"),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_random_walk_is_shrunk_to_the_smallest_state(
+    environment: Environment, rule: str, text: str
+) -> None:
+    with pytest.raises(ContractError, match=f"{rule}(?s:.*)reads '{text}'\n"):
+        check_environment(environment, brute_force_limit=1)
+
+
+def test_flow_that_is_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "GRAPH_RULES", (check._flow_is_conserved,))
+    with pytest.raises(ContractError, match="the flow out of the source"):
+        check_environment(ParentFromNowhere(*GRID))
+
+
+def test_forward_policy_that_misses_its_target_is_found() -> None:
+    tested = check._Tested(Hypergrid(2, 3))
+    graph = check._explore(tested, limit=100)
+    check._flow_is_conserved(tested, graph)
+    detached = graph.child.clone()
+    detached[-1] = 0
+    with pytest.raises(ContractError, match="flow"):
+        check._flow_is_conserved(tested, graph._replace(child=detached))
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (slice(1), "the uniform policy ends with probability 1"),
+        (slice(0, -1), "exactly the objects"),
+    ],
+)
+def test_push_forward_that_loses_objects_is_found(
+    monkeypatch: pytest.MonkeyPatch, keep: slice, message: str
+) -> None:
+    layers = list(push_forward(Hypergrid(1, 2), check._uniform))
+    if keep.stop == -1:  # all the probability in one place
+        layers[0] = layers[0]._replace(probability=torch.ones(1, dtype=torch.float64))
+    monkeypatch.setattr(check, "push_forward", lambda *_: layers[keep])
+    with pytest.raises(ContractError, match=message):
+        check_environment(Hypergrid(1, 2))
+
+
+@pytest.mark.parametrize("name", ["log_pf", "log_pb"])
+def test_padding_that_leaks_is_found(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def leaky(environment: Environment, policy: Policy, trajectories: Trajectories) -> Scored:
+        scored = score(environment, policy, trajectories)
+        last = trajectories.states[:, -1:, 0] * 0.1
+        return scored._replace(**{name: getattr(scored, name) + last})
+
+    monkeypatch.setattr(check, "score", leaky)
+    with pytest.raises(ContractError, match=f"padding never leaks into {name}"):
+        check_environment(Hypergrid(2, 4), examples=1)

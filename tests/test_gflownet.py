@@ -106,6 +106,8 @@ def test_parameters_are_the_same_after_a_resume(tmp_path):
         assert int(second.draws) == 6
         for name, value in whole.state_dict().items():
             assert torch.equal(value, second.state_dict()[name]), name
+        for model in (whole, second):
+            model.found.update(lambda keys: keys)
         assert torch.equal(whole.found.keys, second.found.keys)
         for a, b in zip(
             whole.optimizers().optimizer.state.values(),
@@ -168,11 +170,23 @@ def test_a_module_without_data_says_what_to_do():
         gflownet().log_reward(Hypergrid(2, 4).initial(1))
 
 
+def test_another_reward_is_another_data_module(tmp_path):
+    """The DataModule given last counts: for the reward, the target and the modes."""
+    easy, hard = HypergridData(r0=0.5), HypergridData(r0=0.01)
+    model = gflownet().use(easy)
+    log_z = model.target.log_z
+    trainer(tmp_path, 2).fit(model, datamodule=hard)
+    assert model.target.log_z < log_z - 1
+    assert model.use(easy).target.log_z == log_z
+
+
 def test_arguments_are_checked():
     with pytest.raises(InputError, match="does not train a backward policy"):
         gflownet(ActorCritic(), backward="learned")
     with pytest.raises(InputError, match="batch_size must be at least 1"):
         gflownet(batch_size=0)
+    with pytest.raises(InputError, match="seed must not be negative"):
+        gflownet(seed=-1)
 
 
 def test_rewards_must_be_positive(tmp_path):

@@ -114,7 +114,9 @@ def test_hypergrid_regions_of_an_axis(height):
     assert list(zip(outer.tolist(), mode.tolist(), strict=True)) == expected
     # In real numbers, wherever rounding cannot decide.
     distance = (cells.double() / (height - 1) - 0.5).abs()
-    clear = ((distance[:, None] - torch.tensor([0.25, 0.3, 0.4]).double()).abs() > 1e-9).all(1)
+    clear = (
+        (distance[:, None] - torch.tensor([0.25, 0.3, 0.4], dtype=torch.float64)).abs() > 1e-9
+    ).all(1)
     assert torch.equal(outer[clear], (distance > 0.25)[clear])
     assert torch.equal(mode[clear], ((distance > 0.3) & (distance < 0.4))[clear])
 

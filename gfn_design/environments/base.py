@@ -12,9 +12,10 @@ class Environment(nn.Module, ABC):
 
     A batch of states is one integer tensor ``[batch, *state_shape]``; -1 marks a blank slot. All
     methods are pure functions of such tensors: new tensors out, nothing changed in place, no
-    Python branch on a tensor's value. They accept any action in range on any reachable state; the
-    caller throws away what an illegal action returns. Constant tables are non-persistent buffers,
-    so that they follow the model to its device. `check_environment` tests all of this.
+    Python branch on a tensor's value. A batch may be empty. They accept any action in range on any
+    reachable state; the caller throws away what an illegal action returns. Constant tables are
+    non-persistent buffers, at least one of them, which follow the model to its device.
+    `check_environment` tests all of this.
 
     An edge of the graph is an action: two actions may lead to the same child, and probabilities
     live on actions. Every forward action has exactly one backward action that undoes it.

@@ -214,6 +214,7 @@ def _the_source_alone_has_no_parents(tested: _Tested, states: Tensor) -> None:
 
 def _rows_are_independent(tested: _Tested, states: Tensor) -> None:
     """Whatever the other rows hold, illegal actions included, and however often one asks."""
+    states = torch.cat([states, tested.environment.initial(1)])  # so that lengths are mixed
     every = torch.ones(len(states), dtype=torch.bool, device=states.device)
     questions = [("legal", every, [states]), ("legal_backward", every, [states])]
     if tested.environment.n_states is not None:
@@ -227,7 +228,7 @@ def _rows_are_independent(tested: _Tested, states: Tensor) -> None:
         kept = [answer.clone() for answer in answers]
         order = torch.arange(len(legal), device=states.device)
         real = order[legal]
-        for rows in (order, order.repeat_interleave(2), order.flip(0), real, real[:1], order[:0]):
+        for rows in (order, order.flip(0), order.repeat_interleave(2), real, real[:1], order[:0]):
             given = [x[rows] for x in inputs]
             sure = legal[rows]  # nothing is promised of illegal actions
             for new, old in zip(tested.ask(method, *given), kept, strict=True):
@@ -286,7 +287,7 @@ def _are_different(tested: _Tested, rule: str, states: Tensor, names: list[Any])
             tested.fail(rule, found, "a name of its own", states[row:])
 
 
-STATE_RULES = (_the_source_alone_has_no_parents, _rows_are_independent, _edges_are_undone)
+STATE_RULES = (_rows_are_independent, _the_source_alone_has_no_parents, _edges_are_undone)
 NAME_RULES = (_texts_are_names, _numbers_are_names)
 
 
@@ -327,9 +328,9 @@ def _explore(tested: _Tested, limit: int) -> _Graph:
         layers.append(layer)
         fresh = []
         for part in layer.split(tested.at_once):
-            _length_is_right(tested, part, steps)
             for rule in STATE_RULES:
                 rule(tested, part)
+            _length_is_right(tested, part, steps)
             row, action = tested.moves("step", part).nonzero(as_tuple=True)
             children, undo = tested.ask("step", part[row], action)
             keys = _keys(children)
@@ -349,10 +350,9 @@ def _random_walks(tested: _Tested, examples: int) -> None:
     import hypothesis  # late, for it is slow to import
     from hypothesis import strategies
 
-    def choices(steps: int) -> strategies.SearchStrategy[list[int]]:
-        return strategies.lists(strategies.integers(0, 2**16), min_size=steps, max_size=steps)
-
-    steps = strategies.integers(0, min(tested.environment.max_steps, LONGEST_WALK))
+    longest = min(tested.environment.max_steps, LONGEST_WALK)
+    lists = partial(strategies.lists, strategies.integers(0, 2**16), max_size=longest)
+    at_least = (0, longest // 2, longest)  # by itself Hypothesis seldom draws a long list
 
     @hypothesis.settings(
         max_examples=examples,
@@ -364,7 +364,7 @@ def _random_walks(tested: _Tested, examples: int) -> None:
         verbosity=hypothesis.Verbosity.quiet,
         phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
     )
-    @hypothesis.given(steps.flatmap(choices))
+    @hypothesis.given(strategies.one_of(*(lists(min_size=size) for size in at_least)))
     def walk(choices: list[int]) -> None:
         states = _walk(tested, choices)
         for rule in STATE_RULES:
@@ -376,7 +376,10 @@ def _random_walks(tested: _Tested, examples: int) -> None:
 
 
 def _walk(tested: _Tested, choices: list[int]) -> Tensor:
-    """The states met by taking the chosen legal actions, forward and then back to the source."""
+    """The states met by the chosen legal actions, forward and then back to the source.
+
+    Beyond the farthest one all children are met too: names that confuse states confuse siblings.
+    """
     met = [tested.environment.initial(1)]
 
     def move(method: str, choice: int) -> bool:
@@ -390,12 +393,14 @@ def _walk(tested: _Tested, choices: list[int]) -> Tensor:
         if not move("step", choice):
             break
         _length_is_right(tested, met[-1], steps)
+    row, action = tested.moves("step", met[-1]).nonzero(as_tuple=True)
+    children, _ = tested.ask("step", met[-1][row], action)
     for choice in islice(cycle([*choices, 0]), tested.environment.max_steps):
         if not move("backward_step", choice):
             break
     rule = "every way back ends at the source, within max_steps"
     tested.agree(rule, met[-1], met[0], met[-1])
-    return _distinct(torch.cat(met))
+    return _distinct(torch.cat([*met, children]))
 
 
 # ---- Rules of the whole graph ------------------------------------------------------------------

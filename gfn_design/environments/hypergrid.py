@@ -67,7 +67,7 @@ class Hypergrid(Environment):
             cells.append([int(part) for part in parts])
             if max(cells[-1]) >= self.height:
                 raise InputError(f"'{text}' is no cell: coordinates end at {self.height - 1}")
-        return torch.tensor(cells, device=self.moves.device).view(-1, self.ndim)
+        return torch.tensor(cells, dtype=torch.int64, device=self.moves.device).view(-1, self.ndim)
 
     def state_index(self, states: Tensor) -> Tensor:
         return (states * self.strides).sum(-1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 
-ALPHABETS = {"DNA": "ACGT", "RNA": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
+ALPHABETS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 BLANK = "_"  # how a slot that is not filled yet is written
 
 
@@ -26,7 +26,7 @@ class Sequence(Environment):
       clears slot j.
 
     Args:
-        alphabet: ``DNA``, ``RNA``, ``protein``, a string of letters, or a list of blocks (symbols
+        alphabet: ``DNA``, ``RNA``, ``protein`` (in any case), a string of letters, or a list of blocks (symbols
             of any length, written one after another with spaces between).
         length: Number of symbols.
         order: Which slot may be filled next.
@@ -41,7 +41,8 @@ class Sequence(Environment):
         order: Literal["append", "prepend-append", "any"] = "prepend-append",
     ) -> None:
         super().__init__()
-        symbols = ALPHABETS.get(alphabet, alphabet) if isinstance(alphabet, str) else alphabet
+        known = ALPHABETS.get(alphabet.lower()) if isinstance(alphabet, str) else None
+        symbols = known or alphabet
         self.symbols = tuple(symbols)
         self.separator = "" if all(len(symbol) == 1 for symbol in self.symbols) else " "
         self.length, self.order = length, order
@@ -141,7 +142,9 @@ class Sequence(Environment):
             if self.order != "any" and -1 in row and max(row[row.index(-1) :]) >= 0:
                 raise InputError(f"'{text}': with order {self.order} blank slots come last")
             rows.append(row)
-        return torch.tensor(rows, device=self.weights.device).view(-1, self.length)
+        return torch.tensor(rows, dtype=torch.int64, device=self.weights.device).view(
+            -1, self.length
+        )
 
     def state_index(self, states: Tensor) -> Tensor:
         return ((states + 1) * self.weights).sum(-1)

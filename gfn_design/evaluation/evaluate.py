@@ -55,7 +55,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
         }
     else:
         probability = None
-        drawn = module(SAMPLES, EVALUATION, int(module.draws))
+        drawn = module(SAMPLES, EVALUATION, module.draws)
         scored = score(module.environment, module.policy, drawn)
         bound = (drawn.log_reward.double() + (scored.log_pb - scored.log_pf).sum(1)).mean()
         result = {

@@ -45,17 +45,19 @@ def push_forward(environment: Environment, log_policy: LogPolicy) -> Iterator[La
     index = environment.state_index(states)
     mass = torch.ones(1, dtype=torch.float64, device=states.device)
     for _ in range(environment.max_steps):
-        children, stopped = [], []
+        children, finished = [], []
         for here, its_mass in zip(states.split(CHUNK), mass.split(CHUNK), strict=True):
             legal = environment.legal(here)
             flow = log_policy(here, legal).exp() * its_mass[:, None]
             if not environment.fixed_length:
-                stopped.append(flow[:, -1])
+                may_stop = legal[:, -1]
+                number = environment.state_index(here[may_stop])
+                finished.append(Layer(here[may_stop], number, flow[may_stop, -1]))
             row, action = legal[:, : environment.n_moves].nonzero(as_tuple=True)
             child, _ = environment.step(here[row], action)
             children.append(_merge(environment.state_index(child), child, flow[row, action]))
-        if stopped:
-            yield Layer(states, index, torch.cat(stopped))
+        if finished:
+            yield Layer(*(torch.cat(parts) for parts in zip(*finished, strict=True)))
         index, states, mass = _merge(*(torch.cat(parts) for parts in zip(*children, strict=True)))
         if not len(states):
             return
@@ -122,6 +124,6 @@ def target_distribution(environment: Environment, log_reward: Callable[[Tensor],
     layers = list(push_forward(environment, lambda states, legal: legal.double().log()))
     found = torch.cat([layer.indices for layer in layers])
     objects = torch.cat([layer.objects for layer in layers])
-    index, objects, _ = _merge(found, objects, torch.zeros(len(found), dtype=torch.float64))
+    index, objects, _ = _merge(found, objects, torch.zeros_like(found))
     rewards = [log_reward(part).double() for part in objects.split(CHUNK)]
     return Target(index, objects, torch.cat(rewards))

@@ -1,4 +1,4 @@
-"""What a run leaves while it trains: a CSV log and a progress bar."""
+"""What a run leaves while it trains: checkpoints, a CSV log and a progress bar."""
 
 import csv
 import sys
@@ -8,10 +8,38 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
+
+
+class SaveLast(Checkpoint):
+    """Keeps one checkpoint: of every `every`-th batch, and of the last one.
+
+    All are written at the end of a batch. Lightning counts wrongly after a resume from one that
+    was written when training was over, and its loggers then skip rows.
+
+    Args:
+        path: Of the checkpoint; replaced in one go, so that it is whole at any moment.
+        every: Optimizer steps, which are sampled batches unless gradients are accumulated.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every, self.saved = path, every, -1
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        step = trainer.global_step
+        if step != self.saved and (step % self.every == 0 or step == trainer.max_steps):
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step != self.saved:  # training ended by time or by a callback
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        self.saved = trainer.global_step
+        trainer.save_checkpoint(self.path, False)  # not the weights alone
 
 
 class CSVLog(Logger):

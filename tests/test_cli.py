@@ -1,0 +1,301 @@
+"""The command as a person meets it: a whole run, and one sentence for every mistake."""
+
+import csv
+import itertools
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from gfn_design.__main__ import main
+from gfn_design.config import load
+from gfn_design.config.root import ROOT
+
+CONFIGS = sorted(Path(__file__).parents[1].joinpath("configs").rglob("*.yaml"))
+
+TINY = """
+evaluate_every: 10
+candidates: 30
+model:
+  environment: {class_path: Sequence, init_args: {alphabet: DNA, length: 3}}
+  objective: {class_path: ActorCritic}
+  network: {class_path: MLP, init_args: {width: 16, depth: 1}}
+  critic: {class_path: MLP, init_args: {width: 16, depth: 1}}
+  batch_size: 16
+data: {class_path: KmerData, init_args: {table: table.csv, normalise: false}}
+trainer: {max_steps: 20, log_every_n_steps: 5, enable_progress_bar: false, accelerator: cpu}
+"""
+
+KMERS = ["".join(letters) for letters in itertools.product("ACGT", repeat=3)]
+
+
+def write_table(path: Path, **changes: str) -> None:
+    """Every 3-mer, its score the number of As plus one half; `changes` replace cells."""
+    rows = [(kmer, changes.get(kmer, str(kmer.count("A") + 0.5))) for kmer in KMERS]
+    path.write_text("sequence,score\n" + "".join(f"{k},{v}\n" for k, v in rows))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    write_table(tmp_path / "table.csv")
+    return tmp_path
+
+
+@pytest.fixture
+def run(here):
+    """A finished run of 20 batches."""
+    assert main(["fit", "--config", "tiny.yaml", "--output", "run"]) == 0
+    return here / "run"
+
+
+def refused(arguments: list[str], capsys) -> str:
+    """The one sentence that a bad input is answered with."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("gfn-design: ")
+    assert len(error.splitlines()) == 1
+    return error
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_fit_leaves_one_folder_with_everything(run, capsys):
+    files = {path.name for path in run.iterdir()}
+    assert files == {
+        "README.md",
+        "candidates.csv",
+        "candidates.fasta",
+        "checkpoints",
+        "config.yaml",
+        "curve.png",
+        "distribution.png",
+        "evaluation.yaml",
+        "log.csv",
+        "logo.png",
+    }
+    assert set(re.findall(r"`([\w./]+\.\w+)`", (run / "README.md").read_text())) >= {
+        name for name in files if "." in name and name != "README.md"
+    }
+    rows = rows_of(run / "log.csv")
+    assert {"reward", "distinct", "log_z", "D_TV", "trajectories"} <= set(rows[0])
+    assert [r["trajectories"] for r in rows if r["D_TV"]] == ["0.0", "160.0", "320.0"]
+    capsys.readouterr()
+    assert main(["evaluate", str(run)]) == 0
+    lines = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    written = yaml.safe_load((run / "evaluation.yaml").read_text())
+    assert float(lines["D_TV"]) == pytest.approx(written["D_TV"], abs=1e-4)
+    assert {"D_JSD", "log_z_error", "accuracy", "effective", "modes"} <= set(lines)
+
+
+def test_the_same_command_goes_on_and_ends_where_one_long_run_ends(here, run):
+    assert (
+        main(
+            ["fit", "--config", "tiny.yaml", "--output", "whole", *"--trainer.max_steps 40".split()]
+        )
+        == 0
+    )
+    assert (
+        main(["fit", "--config", "tiny.yaml", "--output", "run", *"--trainer.max_steps 40".split()])
+        == 0
+    )
+    first, second = (
+        torch.load(here / name / "checkpoints" / "last.ckpt", weights_only=True)
+        for name in ("whole", "run")
+    )
+    for name, value in first["state_dict"].items():
+        assert torch.equal(value, second["state_dict"][name]), name
+    assert (here / "whole" / "candidates.csv").read_text() == (run / "candidates.csv").read_text()
+    logs = [rows_of(here / n / "log.csv") for n in ("whole", "run")]
+    assert [r["step"] for r in logs[0]] == [r["step"] for r in logs[1]]
+    assert [r["D_TV"] for r in logs[0]] == [r["D_TV"] for r in logs[1]]
+
+
+def test_a_run_killed_between_checkpoints_goes_on_from_the_last_one(here):
+    """What the log has beyond the checkpoint is written again, once."""
+    options = ["--config", "tiny.yaml", "--checkpoint_every", "10"]
+    assert main(["fit", *options, "--output", "whole"]) == 0
+    script = (
+        "import os, sys\n"
+        "from gfn_design.gflownet import GFlowNet\n"
+        "step = GFlowNet.training_step\n"
+        "def killed(self, batch, i):\n"
+        "    if int(self.draws) == 17: os._exit(9)\n"
+        "    return step(self, batch, i)\n"
+        "GFlowNet.training_step = killed\n"
+        "from gfn_design.__main__ import main\n"
+        f"main({['fit', *options, '--output', 'cut']!r})\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 9
+    assert (here / "cut" / "checkpoints" / "last.ckpt").exists()
+    assert not (here / "cut" / "candidates.csv").exists()
+    assert main(["fit", *options, "--output", "cut"]) == 0
+    for name in ("candidates.csv", "log.csv", "evaluation.yaml"):
+        assert (here / "cut" / name).read_text() == (here / "whole" / name).read_text(), name
+
+
+def test_sample_writes_distinct_scored_sorted_candidates(run, capsys):
+    assert main(["sample", str(run), "-n", "50", "--output", "designs"]) == 0
+    assert "50 distinct candidates" in capsys.readouterr().out
+    rows = rows_of(Path("designs/candidates.csv"))
+    assert len({row["sequence"] for row in rows}) == len(rows) == 50
+    rewards = [float(row["reward"]) for row in rows]
+    assert rewards == sorted(rewards, reverse=True)
+    for row in rows:
+        assert float(row["score"]) == row["sequence"].count("A") + 0.5
+    fasta = Path("designs/candidates.fasta").read_text().splitlines()
+    assert fasta[1::2] == [row["sequence"] for row in rows]
+    assert all(line.startswith(">candidate_") for line in fasta[::2])
+    assert main(["sample", str(run), "-n", "100", "--output", "all"]) == 0
+    assert "fewer than the 100 asked for" in capsys.readouterr().out
+    assert Path("all/candidates.csv").read_text().count("\n") == 65
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "--config", "nowhere.yaml"], r"nowhere\.yaml"),
+        (["--model.bach_size", "3"], r"'model\.bach_size'; did you mean 'model\.batch_size'"),
+        (["--trainer.max_steps", "many"], r"'trainer\.max_steps' must be an int, got 'many'"),
+        (["--model.environment.order", "up"], r"'append' or 'prepend-append' or 'any'"),
+        (["--model.environment.length", "4"], r"length 3, but the environment builds length 4"),
+        (["--model.objective", "ActorCrit"], r"did you mean 'ActorCritic'"),
+        (["--data.table", "nowhere.csv"], r"nowhere\.csv"),
+        (["--data.exponent", "-1"], r"exponent and maximum must be positive"),
+        (["--frobnicate", "1"], r"unknown key 'frobnicate'"),
+        (["--model.batch_size"], r"--model\.batch_size needs a value"),
+        (["fit"], r"--config"),
+        (["frob"], r"invalid choice: 'frob'"),
+        (["evaluate", "nowhere"], r"nowhere: holds no run"),
+        (["sample", "nowhere", "-n", "0"], r"-n must be at least 1"),
+        (["demo", "--factor", "NOPE"], r"no factor 'NOPE'"),
+        (["check", "nowhere.py:X"], r"nowhere\.py"),
+    ],
+)
+def test_mistakes_are_answered_with_one_sentence_and_leave_nothing(
+    here, capsys, arguments, message
+):
+    if arguments[0].startswith("--"):
+        arguments = ["fit", "--config", "tiny.yaml", "--output", "new", *arguments]
+    before = contents(here)
+    assert re.search(message, refused(arguments, capsys))
+    assert contents(here) == before
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ({"AAC": "nan"}, r"row 2 .*'nan' is not a finite number"),
+        ({"ACC": "-0.3"}, r"score of ACC is -0\.3, but a reward must be positive"),
+        ({"AAG": "3\nANA,1"}, r"letter 'N' in 'ANA'"),
+    ],
+)
+def test_a_bad_table_is_refused_before_anything_is_written(here, capsys, cell, message):
+    write_table(here / "table.csv", **cell)
+    error = refused(["fit", "--config", "tiny.yaml", "--output", "new"], capsys)
+    assert "table.csv" in error
+    assert re.search(message, error)
+    assert not (here / "new").exists()
+
+
+def test_a_folder_with_something_else_is_never_written_into(here, run, capsys):
+    (here / "mine").mkdir()
+    (here / "mine" / "thesis.txt").write_text("important")
+    assert "holds no run" in refused(["fit", "--config", "tiny.yaml", "--output", "mine"], capsys)
+    assert contents(here / "mine") == {"thesis.txt": b"important"}
+    before = contents(run)
+    other = ["fit", "--config", "tiny.yaml", "--output", "run", "--model.batch_size", "8"]
+    assert "another 'model' section" in refused(other, capsys)
+    assert contents(run) == before
+
+
+def test_a_checkpoint_of_another_environment_or_network_is_refused(here, run, capsys):
+    text = (run / "config.yaml").read_text()
+    for old, new, message in [
+        ("length: 3", "length: 4", "was trained on Sequence"),
+        ("width: 16", "width: 8", "not those of the configuration"),
+    ]:
+        assert old in text
+        (run / "config.yaml").write_text(text.replace(old, new))
+        before = contents(run)
+        assert message in refused(["evaluate", "run"], capsys)
+        assert message in refused(["sample", "run", "-n", "5"], capsys)
+        assert contents(run) == before
+
+
+def test_a_damaged_checkpoint_is_refused_and_kept(here, run, capsys):
+    path = run / "checkpoints" / "last.ckpt"
+    whole = path.read_bytes()
+    torch.save({"a": 1}, here / "other.pt")
+    for damaged in (
+        whole[: len(whole) // 2],
+        b"",
+        b"no checkpoint",
+        (here / "other.pt").read_bytes(),
+    ):
+        path.write_bytes(damaged)
+        before = contents(run)
+        for command in (
+            ["evaluate", "run"],
+            ["sample", "run", "-n", "5"],
+            ["fit", "--config", "tiny.yaml", "--output", "run", "--trainer.max_steps", "30"],
+        ):
+            assert "last.ckpt" in refused(command, capsys)
+        assert contents(run) == before
+    shutil.rmtree(run / "checkpoints")
+    assert "no checkpoint" in refused(["evaluate", "run"], capsys)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_shipped_configuration_is_valid(path):
+    assert {"model", "data", "trainer"} <= set(load([path], [], ROOT))
+
+
+def test_help_and_mistakes_are_answered_without_torch():
+    for arguments in (
+        ["--help"],
+        ["fit", "--help"],
+        ["fit", "--config", str(CONFIGS[0]), "--x", "1"],
+    ):
+        script = (
+            "import sys; from gfn_design.__main__ import main\n"
+            f"try: main({arguments!r})\n"
+            "except SystemExit: pass\n"
+            "print([m for m in ('torch', 'lightning', 'numpy') if m in sys.modules])"
+        )
+        out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert out.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_the_demo_works_visibly(here, capsys):
+    """It halves the exact D_TV at least; here with fewer batches than by default."""
+    from gfn_design import commands
+
+    short = commands.DEMO.read_text().replace("max_steps: 1000", "max_steps: 400")
+    (here / "demo.yaml").write_text(short)
+    commands_demo, commands.DEMO = commands.DEMO, here / "demo.yaml"
+    try:
+        assert main(["demo", "--output", "demo"]) == 0
+    finally:
+        commands.DEMO = commands_demo
+    out = capsys.readouterr().out
+    start, end = map(float, re.search(r"D_TV went from ([\d.]+) to ([\d.]+)", out).groups())
+    assert end < start / 2
+    assert "equally likely designs" in out
+    best = rows_of(here / "demo" / "candidates.csv")[0]
+    assert best["sequence"] in ("ATGTTTAC", "GTAAACAT")  # the consensus of FOXA1, either strand
