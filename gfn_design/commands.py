@@ -45,12 +45,10 @@ def _train(config: dict[str, Any], folder: Path) -> None:
 
     trained, evaluation, candidates = run.fit(config, folder)
     print(f"\ntrained and evaluated in {time.monotonic() - started:.0f} s\n")
-    print(
-        f"{'rank':>4}  {'design':{max(8, *(len(c.text) for c in candidates))}}  {'score':>8}  "
-        f"{'reward':>8}  drawn"
-    )
+    wide = max([6, *(len(c.text) for c in candidates[:10])])
+    print(f"{'rank':>4}  {'design':{wide}}  {'score':>8}  {'reward':>8}  {'drawn':>6}")
     for c in candidates[:10]:
-        print(f"{c.rank:>4}  {c.text:8}  {c.score:8.4g}  {c.reward:8.4g}  {c.draws}")
+        print(f"{c.rank:>4}  {c.text:{wide}}  {c.score:8.4g}  {c.reward:8.4g}  {c.draws:>6}")
     print()
     _print_metrics(evaluation.metrics)
     start = run.first_logged(folder, "D_TV")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from gfn_design.candidates import Candidate, draw_candidates, write_candidates
 from gfn_design.config import build_arguments, build_section, dump, load
@@ -83,8 +84,12 @@ def _prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet
     """Build everything, and only then touch the folder."""
     _check_folder(config, folder)
     checkpoint = folder / CHECKPOINT
-    step = load_checkpoint(checkpoint)["global_step"] if checkpoint.exists() else None
     module, data = build(config)
+    step = None
+    if checkpoint.exists():
+        content = load_checkpoint(checkpoint)
+        restore(module, content, checkpoint)  # the Trainer does it again, when it is too late
+        step = content["global_step"]
     data.prepare_data()
     data.make_reward(module.environment)  # bad data is found before anything is written
     options = build_arguments(config.get("trainer"), "lightning.pytorch.Trainer", "trainer")
@@ -94,9 +99,6 @@ def _prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet
     every = int(config.get("checkpoint_every", 500))
     if every < 1:
         raise InputError(f"checkpoint_every must be at least 1, got {every}")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(dump(config))
-    (folder / "README.md").write_text(README)
     defaults = {
         "max_steps": 1000,
         "max_epochs": -1,
@@ -107,11 +109,18 @@ def _prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet
         "check_val_every_n_epoch": None,
         "default_root_dir": str(folder),
     }
-    trainer = Trainer(
-        **(defaults | options),
-        logger=[CSVLog(folder / LOG, step), *loggers],
-        callbacks=[SaveLast(checkpoint, every), *bar, *callbacks],
-    )
+    try:
+        trainer = Trainer(
+            **(defaults | options),
+            logger=[CSVLog(folder / LOG, step), *loggers],
+            callbacks=[SaveLast(checkpoint, every), *bar, *callbacks],
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).write_text(dump(config))
+        (folder / "README.md").write_text(README)
     return trainer, module, data
 
 

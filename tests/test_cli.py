@@ -174,7 +174,11 @@ def test_sample_writes_distinct_scored_sorted_candidates(run, capsys):
         (["--model.environment.order", "up"], r"'append' or 'prepend-append' or 'any'"),
         (["--model.environment.length", "4"], r"length 3, but the environment builds length 4"),
         (["--model.objective", "ActorCrit"], r"did you mean 'ActorCritic'"),
-        (["--data.table", "nowhere.csv"], r"nowhere\.csv"),
+        (["--data.table", "nowhere.csv"], r"nowhere\.csv: no such file"),
+        (["--trainer.devices", "0"], r"trainer: "),
+        (["--trainer.accelerator", "gpu"], r"trainer: "),
+        (["--seed", "-1"], r"seed must be from 0"),
+        (["--checkpoint_every", "0"], r"checkpoint_every must be at least 1"),
         (["--data.exponent", "-1"], r"exponent and maximum must be positive"),
         (["--frobnicate", "1"], r"unknown key 'frobnicate'"),
         (["--model.batch_size"], r"--model\.batch_size needs a value"),
@@ -234,6 +238,7 @@ def test_a_checkpoint_of_another_environment_or_network_is_refused(here, run, ca
         before = contents(run)
         assert message in refused(["evaluate", "run"], capsys)
         assert message in refused(["sample", "run", "-n", "5"], capsys)
+        assert message in refused(["fit", "--config", "run/config.yaml", "--output", "run"], capsys)
         assert contents(run) == before
 
 

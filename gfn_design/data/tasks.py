@@ -89,7 +89,12 @@ class KmerData(DataModule):
         """The table's file; a table known by name is downloaded when it is not at hand."""
         from gfn_design.data.registry import SOURCES, locate
 
-        return locate(self.table) if self.table in SOURCES else Path(self.table)
+        if self.table in SOURCES:
+            return locate(self.table)
+        if not Path(self.table).is_file():
+            known = ", ".join(SOURCES)
+            raise InputError(f"{self.table}: no such file, and no table of that name ({known})")
+        return Path(self.table)
 
     def prepare_data(self) -> None:
         self.path  # noqa: B018 # finds or downloads it, on one process
@@ -109,6 +114,8 @@ class KmerData(DataModule):
                 f"{environment.length}; set its length to {length}"
             )
         if self.normalise:
+            if raw.min() == raw.max():
+                raise InputError(f"{path}: every score is {raw[0].item():g}; nothing to prefer")
             return (raw - raw.min()) / (raw.max() - raw.min())
         if self.minimum is None and raw.min() <= 0:
             worst = environment.decode(_spell(raw.argmin()[None], environment))[0]

@@ -90,7 +90,10 @@ class Environment(nn.Module, ABC):
         raise TypeError(f"{self} does not number its states")
 
     def describe(self) -> str:
-        """One line that is equal for two environments exactly if they build the same objects."""
+        """One line that is equal for two environments exactly if their states and actions are.
+
+        It names the class and what `extra_repr` says of the arguments; a checkpoint carries it.
+        """
         return f"{type(self).__name__}({self.extra_repr()})"
 
     @property
