@@ -26,6 +26,7 @@ _EXPORTS = {
     "Trajectories": "gfn_design.sampling.trajectories",
     "TrajectoryBalance": "gfn_design.objectives.balance",
     "check_environment": "gfn_design.environments.check",
+    "draw_candidates": "gfn_design.candidates",
     "sample": "gfn_design.sampling.trajectories",
     "sample_backward": "gfn_design.sampling.trajectories",
     "score": "gfn_design.sampling.trajectories",
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 __all__ = sorted(_EXPORTS)
 
 if TYPE_CHECKING:
+    from gfn_design.candidates import draw_candidates
     from gfn_design.data.base import DataModule
     from gfn_design.data.tasks import FunctionData, HypergridData, KmerData, MotifData
     from gfn_design.environments.base import Environment

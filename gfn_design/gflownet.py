@@ -195,7 +195,7 @@ class GFlowNet(LightningModule):
         """The objects that the data counts as modes, ``int64[modes, *state_shape]``."""
         if self._modes is None:
             self._modes = self.data.modes(self.environment)
-        return self._modes
+        return None if self._modes is None else self._modes.to(self.device)
 
     def evaluate(self) -> Evaluation:
         """The distance of what is sampled from the target, exact where that is possible."""

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from gfn_design.candidates import Candidate, draw_candidates, write_candidates
 from gfn_design.config import build_arguments, build_section, dump, load
@@ -67,7 +67,10 @@ def fit(config: Mapping[str, Any], folder: Path) -> tuple[Run, Evaluation, list[
     trainer, module, data = _prepare(config, folder)
     checkpoint = folder / CHECKPOINT
     resume = str(checkpoint) if checkpoint.exists() else None
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except SystemExit as stopped:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from stopped
     if not trainer.is_global_zero:
         raise SystemExit(0)  # the first process alone writes what follows
     run = open_run(folder)
@@ -203,7 +206,7 @@ def restore(module: GFlowNet, checkpoint: dict[str, Any], path: Path) -> None:
         module.load_state_dict(checkpoint["state_dict"])
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         raise InputError(
             f"{path}: its networks or its objective are not those of the configuration"
         ) from error

@@ -104,13 +104,11 @@ def test_fit_leaves_one_folder_with_everything(run, capsys):
 
 def test_the_same_command_goes_on_and_ends_where_one_long_run_ends(here, run):
     assert (
-        main(
-            ["fit", "--config", "tiny.yaml", "--output", "whole", *"--trainer.max_steps 40".split()]
-        )
+        main(["fit", "--config", "tiny.yaml", "--output", "whole", *["--trainer.max_steps", "40"]])
         == 0
     )
     assert (
-        main(["fit", "--config", "tiny.yaml", "--output", "run", *"--trainer.max_steps 40".split()])
+        main(["fit", "--config", "tiny.yaml", "--output", "run", *["--trainer.max_steps", "40"]])
         == 0
     )
     first, second = (

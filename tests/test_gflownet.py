@@ -155,6 +155,14 @@ def test_clipping_and_accumulation_are_the_trainer_s(tmp_path):
     assert int(model.draws) == 6
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_train(tmp_path, precision):
+    for environment in (Hypergrid(2, 4), Hypergrid(2, 64)):  # one-hot product, embedding sum
+        model = gflownet(ActorCritic(), environment=environment)
+        trainer(tmp_path, 3, precision=precision).fit(model, datamodule=HypergridData())
+        assert all(p.isfinite().all() for p in model.parameters())
+
+
 def test_predict_gives_candidates(tmp_path):
     data = HypergridData()
     data.candidates = 100

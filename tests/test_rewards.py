@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from gfn_design.data.tasks import FunctionData, MotifData
+from gfn_design.data.tasks import FunctionData, KmerData, MotifData
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
@@ -95,6 +95,27 @@ def test_table_score_looks_up_by_content(alphabet, length, order):
 def test_table_score_refuses_what_is_no_power():
     with pytest.raises(InputError, match=r"^a table of 63 scores is no power 3 of an alphabet$"):
         TableScore(torch.zeros(63), 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "clipped"),
+    [
+        ({"normalise": False}, [1, 2, 4, 5]),
+        ({"normalise": False, "minimum": 3}, [3, 3, 4, 5]),
+        ({"normalise": False, "minimum": 6}, [6, 6, 6, 6]),
+        ({}, [0.001, 0.25, 0.75, 1]),
+        ({"minimum": 0.5}, [0.5, 0.5, 0.75, 1]),
+    ],
+)
+def test_kmer_data_rewards_the_best_with_the_maximum(tmp_path, arguments, clipped):
+    """R = maximum * y^exponent / max y^exponent, y being normalised and then clipped."""
+    table = tmp_path / "table.csv"
+    table.write_text("sequence,score\nAB,2\nBB,5\nAA,1\nBA,4\n", encoding="utf-8")
+    environment = Sequence("AB", 2)
+    data = KmerData(str(table), exponent=3, maximum=7, **arguments)
+    data.ready(environment, torch.device("cpu"))
+    found = data.reward(environment.encode(["AA", "AB", "BA", "BB"])).exp().tolist()
+    assert found == pytest.approx([7 * (y / clipped[-1]) ** 3 for y in clipped], rel=1e-5)
 
 
 # The hypergrid.
@@ -247,7 +268,6 @@ def test_jaspar_motif_of_an_older_version():
     assert jaspar_motif("MA0148.3").source == "JASPAR 2026, MA0148.3"
 
 
-@pytest.mark.filterwarnings("ignore::Bio.BiopythonWarning")
 @pytest.mark.parametrize("factor", ["NOPE1", "MA9999.1", "MA0148.99", "UN9999"])
 def test_jaspar_motif_of_an_unknown_factor(factor):
     with pytest.raises(InputError, match=f"^JASPAR 2026 has no factor '{factor}'; give a name"):

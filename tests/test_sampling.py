@@ -248,12 +248,17 @@ def test_sampled_trajectories_score_as_walked(environment):
     assert torch.equal(scored.log_reward, torch.arange(50.0))
 
 
-def test_score_without_a_critic_has_values_of_zero():
-    environment = Hypergrid(2, 4)
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
+def test_score_with_a_uniform_backward_policy_and_no_critic(environment):
+    """P_B is one over the number of parents of the state that a move enters; values are zero."""
     policy = Policy(environment, MLP)
-    trajectories = sample(environment, policy, noise(environment, 5))
+    trajectories = sample(environment, policy, noise(environment, 20))
     scored = score(environment, policy, trajectories)
     assert torch.equal(scored.value, torch.zeros(trajectories.actions.shape))
+    moves = trajectories.alive & (trajectories.actions != environment.stop)
+    parents = environment.legal_backward(trajectories.states[:, 1:][moves]).sum(1)
+    assert torch.allclose(scored.log_pb[moves].exp(), 1 / parents)
+    assert (scored.log_pb[~moves] == 0).all()
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -426,6 +431,7 @@ def test_found_merges_what_other_ranks_found():
     found.add(torch.tensor([[3], [3], [5]]))
     found.update(lambda keys: torch.stack([keys, torch.tensor([5, 7, 8])]))
     assert found.keys.tolist() == [3, 5, 7, 8]
+    found.update(lambda keys: pytest.fail("nothing was noted since the last update"))
 
 
 @pytest.mark.parametrize("environment", SMALL, ids=str)

@@ -26,8 +26,8 @@ class Sequence(Environment):
       clears slot j.
 
     Args:
-        alphabet: ``DNA``, ``RNA``, ``protein`` (in any case), a string of letters, or a list of blocks (symbols
-            of any length, written one after another with spaces between).
+        alphabet: ``DNA``, ``RNA``, ``protein`` (in any case), a string of letters, or a list of
+            blocks (symbols of any length, written one after another with spaces between).
         length: Number of symbols.
         order: Which slot may be filled next.
     """

@@ -44,7 +44,7 @@ def plot_distribution(evaluation: Evaluation, ax: "Axes") -> None:
     assert evaluation.probability is not None
     wanted = evaluation.target.probability.numpy()
     learned = evaluation.probability.clamp(min=1e-300).numpy()
-    low = max(min(wanted.min(), np.quantile(learned, 0.001)), 1e-12)
+    low = max(min(np.quantile(wanted, 0.001), np.quantile(learned, 0.001)) / 2, 1e-12)
     limits = np.log10([low, max(wanted.max(), learned.max()) * 1.5])
     if len(wanted) > 2000:
         _, _, _, image = ax.hist2d(

@@ -44,12 +44,12 @@ def jaspar_motif(factor: str) -> Motif:
         if factor[:2] in ("MA", "UN") and factor[2:6].isdecimal():
             found = database.fetch_motif_by_id(factor)
         else:
-            named = database.fetch_motifs_by_name(factor) or [None]
+            named = (factor and database.fetch_motifs_by_name(factor)) or [None]
             found = min(named, key=_preference)
     if found is None:
         raise InputError(
-            f"JASPAR 2026 has no factor '{factor}'; give a name such as FOXA1 (capitals count) "
-            "or a matrix such as MA0148.5"
+            f"JASPAR 2026 has no factor '{factor}'; give a name such as FOXA1 or a matrix such as "
+            "MA0148.5"
         )
     counts = np.array([found.counts[base] for base in "ACGT"], dtype=np.float64)
     return Motif(found.name, f"JASPAR 2026, {found.matrix_id}", counts)

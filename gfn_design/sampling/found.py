@@ -17,9 +17,9 @@ def object_keys(environment: Environment, objects: Tensor) -> Tensor:
         return environment.state_index(objects)
     slots = objects.flatten(1) + 2
     key = torch.zeros(len(slots), dtype=torch.int64, device=slots.device)
-    for slot in slots.unbind(1):  # multiply, mix the high bits down, add: wraps around in int64
-        key = (key ^ (key >> 29)) * -0x61C8864680B583EB + slot
-    return key ^ (key >> 32)
+    for slot in slots.unbind(1):  # mix the high bits down, multiply, add: wraps around in int64
+        key = (key ^ (key >> 29 & 2**35 - 1)) * -0x61C8864680B583EB + slot
+    return key ^ (key >> 32 & 2**32 - 1)  # the masks make the shifts fill up with zeros
 
 
 class Found:
