@@ -5,6 +5,7 @@ from torch import Tensor
 from gfn_design.environments import check
 from gfn_design.environments.base import Environment
 from gfn_design.environments.check import ContractError, check_environment
+from gfn_design.environments.check_states import Tested
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
@@ -196,6 +197,18 @@ def test_texts(environment: Environment, text: str, state: list) -> None:
 def test_several_texts_and_spaces() -> None:
     assert Hypergrid(2, 4).encode(["1, 2", "3,0"]).tolist() == [[1, 2], [3, 0]]
     assert Sequence(["CO", "NH"], 2).encode(["CO  NH"]).tolist() == [[0, 1]]
+
+
+def test_alphabet_is_named_in_any_case() -> None:
+    assert Sequence("dna", 3).symbols == Sequence("DNA", 3).symbols == ("A", "C", "G", "T")
+
+
+@pytest.mark.parametrize(
+    "environment", [Hypergrid(3, 4), *(Sequence("DNA", 3, order) for order in ORDERS)], ids=str
+)
+def test_no_texts_are_no_states(environment: Environment) -> None:
+    states = environment.encode([])
+    assert (states.dtype, states.shape) == (torch.int64, (0, 3))
 
 
 @pytest.mark.parametrize(
@@ -608,7 +621,7 @@ def test_flow_that_is_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_forward_policy_that_misses_its_target_is_found() -> None:
-    tested = check._Tested(Hypergrid(2, 3))
+    tested = Tested(Hypergrid(2, 3))
     graph = check._explore(tested, limit=100)
     check._flow_is_conserved(tested, graph)
     detached = graph.child.clone()

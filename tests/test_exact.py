@@ -183,6 +183,37 @@ def test_modes_of_six6(six6):
     assert float(target.probability[place].sum()) == pytest.approx(0.0281, abs=5e-5)
 
 
+class StopsAt(Hypergrid):
+    """The stop is legal only in some cells, which the others lead to."""
+
+    def __init__(self, finished):
+        super().__init__(2, 3)
+        self.finished = finished
+
+    def legal(self, states):
+        stops = self.finished(states)[:, None]
+        return torch.cat([super().legal(states)[:, : self.stop], stops], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("finished", "objects"),
+    [
+        (lambda states: (states == 2).all(1), ["2,2"]),
+        (lambda states: states.sum(1) % 2 == 0, ["0,0", "0,2", "1,1", "2,0", "2,2"]),
+    ],
+    ids=["far corner", "even sum"],
+)
+def test_objects_are_where_the_stop_is_legal(finished, objects):
+    environment = StopsAt(finished)
+    target = target_distribution(environment, lambda states: states.sum(1).double())
+    assert environment.decode(target.objects) == objects
+    assert torch.equal(target.indices, environment.state_index(target.objects))
+    assert torch.equal(target.log_reward, target.objects.sum(1).double())
+    indices, law = terminating_distribution(environment, random_policy(environment))
+    assert torch.equal(indices, target.indices)
+    assert float(law.sum()) == pytest.approx(1, abs=1e-12)
+
+
 # The exact optimum.
 
 
