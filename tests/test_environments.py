@@ -2,10 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gfn_design.environments import check
+from gfn_design.environments import check, check_states
 from gfn_design.environments.base import Environment
 from gfn_design.environments.check import ContractError, check_environment
-from gfn_design.environments.check_states import Tested
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
@@ -621,7 +620,7 @@ def test_flow_that_is_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_forward_policy_that_misses_its_target_is_found() -> None:
-    tested = Tested(Hypergrid(2, 3))
+    tested = check_states.Tested(Hypergrid(2, 3))
     graph = check._explore(tested, limit=100)
     check._flow_is_conserved(tested, graph)
     detached = graph.child.clone()

@@ -1,6 +1,6 @@
 """The contract of an environment, as a test that any environment can be run through.
 
-Here states are found, and the rules of the whole graph; `check_states` has those of each state.
+The rules of each state are in `check_states`; here states are found, and the whole graph tested.
 """
 
 import math
@@ -91,7 +91,7 @@ def _fresh(states: Tensor, number: dict[bytes, int]) -> Tensor:
 def _explore(tested: Tested, limit: int) -> _Graph:
     """Walk breadth first, and check each state before going on from it."""
     number: dict[bytes, int] = {}  # of every state met
-    queue = [(_fresh(tested.environment.initial(1), number), 0)]  # those states, and their depth
+    queue = [(_fresh(tested.environment.initial(1), number), 0)]  # they, and their depth
     edges, start = [], 0
     for states, steps in queue:  # which grows meanwhile
         for rule in STATE_RULES:
@@ -116,22 +116,20 @@ def _random_walks(tested: Tested, examples: int) -> None:
     from hypothesis import strategies
 
     longest = min(tested.environment.max_steps, LONGEST_WALK)
-    steps = strategies.integers(0, longest) | strategies.just(longest)
-    choice = strategies.integers(0, 2**16)
-
-    def choices(steps: int) -> strategies.SearchStrategy[list[int]]:
-        return strategies.lists(choice, min_size=steps, max_size=steps)
+    lists = partial(strategies.lists, strategies.integers(0, 2**16), max_size=longest)
+    at_least = (0, longest // 2, longest)  # by itself Hypothesis seldom draws a long list
 
     @hypothesis.settings(
         max_examples=examples,
         derandomize=True,
+        database=None,
         deadline=None,
         report_multiple_bugs=False,
         suppress_health_check=list(hypothesis.HealthCheck),
         verbosity=hypothesis.Verbosity.quiet,
         phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
     )
-    @hypothesis.given(steps.flatmap(choices))
+    @hypothesis.given(strategies.one_of(*(lists(min_size=size) for size in at_least)))
     def walk(choices: list[int]) -> None:
         states = _walk(tested, choices)
         for rule in STATE_RULES:
@@ -146,30 +144,27 @@ def _walk(tested: Tested, choices: list[int]) -> Tensor:
     """The states met by the chosen legal actions, forward and then back to the source.
 
     Beyond the farthest one all children are met too: names that confuse states confuse siblings.
-    Choice 0 is action 0 or nothing, so that a walk shrunk to zeros does not go far.
     """
-    here = tested.environment.initial(1)
-    met = [here]
-    length_is_right(tested, here, 0)
-    for choice in choices:
-        moves = tested.moves("step", here)[0]
-        if choice or moves[0]:
-            if not moves.any():
-                break
-            action = moves.nonzero()
-            here, _ = tested.ask("step", here, action[choice % len(action)])
-            met.append(here)
-            length_is_right(tested, here, len(met) - 1)
-    row, action = tested.moves("step", here).nonzero(as_tuple=True)
-    children, _ = tested.ask("step", here[row], action)
-    for choice in islice(cycle([*choices, 0]), tested.environment.max_steps):
-        undo = tested.moves("backward_step", here)[0].nonzero()
-        if not len(undo):
+    met = [tested.environment.initial(1)]
+
+    def move(method: str, choice: int) -> bool:
+        actions = tested.moves(method, met[-1])[0].nonzero()
+        if len(actions):
+            met.append(tested.ask(method, met[-1], actions[choice % len(actions)])[0])
+        return len(actions) > 0
+
+    length_is_right(tested, met[0], 0)
+    for steps, choice in enumerate(choices, 1):
+        if not move("step", choice):
             break
-        here, _ = tested.ask("backward_step", here, undo[choice % len(undo)])
-        met.append(here)
+        length_is_right(tested, met[-1], steps)
+    row, action = tested.moves("step", met[-1]).nonzero(as_tuple=True)
+    children, _ = tested.ask("step", met[-1][row], action)
+    for choice in islice(cycle([*choices, 0]), tested.environment.max_steps):
+        if not move("backward_step", choice):
+            break
     rule = "every way back ends at the source, within max_steps"
-    tested.agree(rule, here, met[0], here)
+    tested.agree(rule, met[-1], met[0], met[-1])
     return _fresh(torch.cat([*met, children]), {})
 
 
@@ -229,8 +224,7 @@ def _push_forward_finds_the_objects(tested: Tested, graph: _Graph) -> None:
     total = float(sum(layer.probability.sum() for layer in layers))
     if abs(total - 1) > 1e-9:
         tested.fail("the uniform policy ends with probability 1", total, 1.0)
-    ends = torch.cat([layer.objects for layer in layers])
-    found = set(_keys(ends[_finished(environment, ends)]))
+    found = set(_keys(torch.cat([layer.objects for layer in layers])))
     objects = set(_keys(graph.states[_finished(environment, graph.states)]))
     if found != objects:
         rule = "push_forward visits exactly the objects"
