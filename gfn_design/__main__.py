@@ -104,11 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"gfn-design: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(
-            "gfn-design: stopped; the same command goes on from the last checkpoint",
-            file=sys.stderr,
-        )
+    except KeyboardInterrupt as stopped:
+        print(f"gfn-design: stopped{'; ' if stopped.args else ''}{stopped}", file=sys.stderr)
         return 130
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from gfn_design.environments.sequence import Sequence
+from gfn_design.errors import InputError
 from gfn_design.sampling.found import object_keys
 from gfn_design.sampling.noise import CANDIDATES
 
@@ -22,7 +23,7 @@ class Candidate(NamedTuple):
     Attributes:
         rank: 1 for the largest reward.
         text: As the environment writes it.
-        score: What the data says of it, in the data's unit.
+        score: What the reward is made of, before clip, exponent and scale.
         reward: R(x).
         log_reward: log R(x), in nats.
         draws: How often it was drawn.
@@ -55,7 +56,7 @@ def draw_candidates(module: "GFlowNet", n: int, draw: int = 0) -> tuple[list[Can
     keys, counts = torch.empty(2, 0, dtype=torch.int64)
     draws = turn = 0
     while len(objects) < n and draws < limit:
-        drawn = module(batch, CANDIDATES, draw * 2**32 + turn).objects
+        drawn = module.draw(batch, CANDIDATES, draw * 2**32 + turn).objects
         objects = torch.cat([objects, drawn.cpu()])
         keys = torch.cat([keys, object_keys(environment, drawn).cpu()])
         counts = torch.cat([counts, torch.ones(batch, dtype=torch.int64)])
@@ -68,7 +69,7 @@ def draw_candidates(module: "GFlowNet", n: int, draw: int = 0) -> tuple[list[Can
         objects, keys, counts = objects[first[kept]], unique[kept], counts[kept]
         draws, turn = draws + batch, turn + 1
     objects = objects.to(module.device)
-    log_reward, score = module.log_reward(objects), module.data.reward.score(objects)
+    score, log_reward = module.score_objects(objects)
     texts = environment.decode(objects)
     best = sorted(range(len(texts)), key=lambda i: (-float(log_reward[i]), texts[i]))
     return [
@@ -89,7 +90,10 @@ def write_candidates(candidates: list[Candidate], module: "GFlowNet", folder: Pa
 
     Each file is written beside its place and then moved there, so that none is ever half written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{folder}: is a file; choose another --output") from error
     letters = isinstance(module.environment, Sequence) and not module.environment.separator
     column = "sequence" if isinstance(module.environment, Sequence) else "object"
     path = folder / "candidates.csv"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gfn_design.config import build_section, describe, load
+from gfn_design.config import REQUIRED, build_section, describe, load, signature
 from gfn_design.config.check import Object
 from gfn_design.config.root import ROOT
 from gfn_design.errors import InputError
@@ -22,6 +22,9 @@ def fit(options: argparse.Namespace, overrides: Overrides) -> int:
     """Train a run, then evaluate it and draw candidates."""
     if options.keys:
         print(describe(ROOT))
+        for path in options.config or ():
+            print(f"\nof the objects in {path}:")
+            _print_keys(load([path], [], ROOT), "")
         return 0
     if not options.config:
         raise InputError("fit needs a configuration, as in: gfn-design fit --config FILE")
@@ -30,11 +33,40 @@ def fit(options: argparse.Namespace, overrides: Overrides) -> int:
         for k in ("seed", "checkpoint_every")
         if getattr(options, k) is not None
     ]
-    config = load(options.config, [*overrides, *extra], ROOT)
+    config = anchored(load(options.config, [*overrides, *extra], ROOT))
     parents = [part for part in options.config[-1].parts[-2:-1] if part not in (".", "configs")]
     name = "-".join([*parents, options.config[-1].stem])
     _train(config, options.output or Path("runs", name))
     return 0
+
+
+def anchored(value: Any) -> Any:
+    """A configuration in which every string that names a file names it from the root.
+
+    A run is then the same wherever it is opened from.
+    """
+    if isinstance(value, dict):
+        return {name: anchored(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [anchored(item) for item in value]
+    if isinstance(value, str):
+        path, colon, name = value.partition(":")
+        if "." in path and Path(path).is_file():
+            return f"{Path(path).resolve()}{colon}{name}"
+    return value
+
+
+def _print_keys(value: Any, key: str) -> None:
+    """What every object of a configuration takes, under the keys of the command line."""
+    if isinstance(value, dict) and "class_path" in value:
+        taken = signature(value["class_path"])
+        print(f"{key}: {value['class_path']}, {taken.summary}")
+        for it in taken.parameters.values():
+            default = "" if it.default == REQUIRED else f" = {it.default}"
+            print(f"  {key}.{it.name}{default}  # {it.doc}")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _print_keys(item, f"{key}.{name}".lstrip("."))
 
 
 def _train(config: dict[str, Any], folder: Path) -> None:

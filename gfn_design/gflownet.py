@@ -82,6 +82,9 @@ class GFlowNet(LightningModule):
             )
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        if min(lr, critic_lr, log_z_lr) < 0:
+            rates = f"{lr}, {critic_lr}, {log_z_lr}"
+            raise InputError(f"lr, critic_lr and log_z_lr must not be negative, got {rates}")
         self.environment, self.objective = environment, objective
         self.policy = Policy(
             environment, network, backward, critic if objective.needs_critic else None
@@ -92,6 +95,7 @@ class GFlowNet(LightningModule):
         if self.seed < 0:
             raise InputError(f"seed must not be negative, got {self.seed}")
         self.draws = 0  # batches drawn so far, which key the randomness of the next
+        self.trajectories = 0  # drawn so far on all devices: what methods are compared at
         self.found = Found(environment)
         self._data: DataModule | None = None
         self._target: Target | None = None
@@ -116,28 +120,43 @@ class GFlowNet(LightningModule):
 
     def setup(self, stage: str) -> None:
         data = getattr(self.trainer, "datamodule", None)
-        self._take(data if isinstance(data, DataModule) else None)
+        if isinstance(data, DataModule):
+            self._take(data)
 
-    def _take(self, data: DataModule | None) -> None:
+    def _take(self, data: DataModule) -> None:
         """Another reward has another target and other modes."""
         self._data, self._target, self._modes = data, None, None
 
-    def forward(self, n: int, stream: int, draw: int) -> Trajectories:
-        """Draw and reward `n` trajectories; equal arguments draw the same on the same rank."""
+    def draw(self, n: int, stream: int, draw: int) -> Trajectories:
+        """Draw `n` trajectories; equal arguments draw the same on the same rank."""
         shape = (n, self.environment.max_steps)
         key = (self.seed, stream, self.global_rank, draw)
-        trajectories = sample(
-            self.environment, self.policy, uniform_noise(shape, self.device, *key)
-        )
+        return sample(self.environment, self.policy, uniform_noise(shape, self.device, *key))
+
+    def forward(self, n: int, stream: int, draw: int) -> Trajectories:
+        """Draw and reward `n` trajectories."""
+        trajectories = self.draw(n, stream, draw)
         return trajectories._replace(log_reward=self.log_reward(trajectories.objects))
 
     def log_reward(self, objects: Tensor) -> Tensor:
-        """log R in nats, ``float[batch]``.
+        """log R in nats, ``float[batch]``; see `score_objects`."""
+        return self.score_objects(objects)[1]
+
+    def score_objects(self, objects: Tensor) -> tuple[Tensor, Tensor]:
+        """The data's score of objects, and log R in nats: ``float[batch]`` each.
 
         Raises:
-            InputError: A reward is NaN, infinite or not positive.
+            InputError: A reward is NaN, infinite or not positive, or there is not one per object.
         """
-        log_reward = self.data.reward(objects)
+        reward = self.data.reward_on(objects.device)
+        with torch.autocast(objects.device.type, enabled=False):  # in full precision always
+            scores = reward.score(objects)
+            log_reward = reward.log_of(scores)
+        if log_reward.shape != (len(objects),):
+            raise InputError(
+                f"the score of {len(objects)} objects must be {len(objects)} numbers, "
+                f"got the shape {tuple(log_reward.shape)}"
+            )
         bad = ~log_reward.isfinite()
         if bad.any():
             text = self.environment.decode(objects[bad][:1])[0]
@@ -146,7 +165,7 @@ class GFlowNet(LightningModule):
                 f"(log R = {log_reward[bad][0].item():g}; {int(bad.sum())} of {len(bad)} objects); "
                 "mend the score, or set the reward's minimum"
             )
-        return log_reward
+        return scores, log_reward
 
     def _gather(self, x: Tensor) -> Tensor:
         """`x` of every rank, stacked."""
@@ -156,11 +175,12 @@ class GFlowNet(LightningModule):
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         trajectories = self(self.batch_size, TRAINING, self.draws)
         self.draws += 1
+        self.trajectories += self.batch_size * self.trainer.world_size
         now = score(self.environment, self.policy, trajectories)
         losses = self.objective(now, now.detach())
         self.found.add(trajectories.objects)
         every = cast(int, getattr(self.trainer, "log_every_n_steps"))  # noqa: B009 # untyped
-        if (self.trainer.global_step + 1) % every == 0:
+        if every and (self.trainer.global_step + 1) % every == 0:
             self._log_batch(trajectories, losses)
         return torch.stack(list(losses.values())).sum()
 
@@ -168,7 +188,7 @@ class GFlowNet(LightningModule):
         """Log what the progress bar and the log show; Lightning's logging is slow, so rarely."""
         self.found.update(self._gather)
         columns: dict[str, Tensor | float] = {
-            "trajectories": self._trajectories,
+            "trajectories": float(self.trajectories),
             "reward": trajectories.log_reward.exp().mean(),
             "distinct": float(len(self.found)),
             "log_z": self.objective.log_z.detach(),
@@ -178,16 +198,12 @@ class GFlowNet(LightningModule):
         self.log_dict(columns, batch_size=self.batch_size)
 
     @property
-    def _trajectories(self) -> float:
-        """Trajectories drawn so far, on all devices: what methods are compared at."""
-        return float(self.draws) * self.batch_size * self.trainer.world_size
-
-    @property
     def target(self) -> Target | None:
         """The exact target, where the environment is small enough to enumerate."""
         n_states = self.environment.n_states
         if self._target is None and n_states is not None and n_states <= self.exact_limit:
-            self._target = target_distribution(self.environment, self.log_reward)
+            target = target_distribution(self.environment, self.log_reward)
+            self._target = Target(*(field.cpu() for field in target))
         return self._target
 
     @property
@@ -212,7 +228,7 @@ class GFlowNet(LightningModule):
 
     def validation_step(self, batch: int, batch_idx: int) -> None:
         if not self.trainer.sanity_checking:
-            metrics = {"trajectories": self._trajectories} | self.evaluate().metrics
+            metrics = {"trajectories": float(self.trajectories)} | self.evaluate().metrics
             self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
     def predict_step(self, batch: int, batch_idx: int) -> Candidates:
@@ -237,6 +253,7 @@ class GFlowNet(LightningModule):
         self.found.update(self._gather)
         checkpoint["environment"] = self.environment.describe()
         checkpoint["found"], checkpoint["draws"] = self.found.keys, self.draws
+        checkpoint["trajectories"] = self.trajectories
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         here, there = self.environment.describe(), checkpoint.get("environment")
@@ -246,3 +263,4 @@ class GFlowNet(LightningModule):
                 f"environment is {here}; use the environment it was trained on"
             )
         self.found.keys, self.draws = cast(Tensor, checkpoint["found"]), int(checkpoint["draws"])
+        self.trajectories = int(checkpoint["trajectories"])

@@ -23,6 +23,7 @@ from gfn_design.evaluation.evaluate import Evaluation
 from gfn_design.gflownet import GFlowNet
 from gfn_design.report import plots
 from gfn_design.report.log import CSVLog, Progress, SaveLast
+from gfn_design.sampling.noise import EVALUATION
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hints and advertisements
 
@@ -70,7 +71,9 @@ def fit(config: Mapping[str, Any], folder: Path) -> tuple[Run, Evaluation, list[
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except SystemExit as stopped:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from stopped
+        saved = checkpoint.exists()
+        hint = "the same command goes on from the last checkpoint" if saved else "nothing was saved"
+        raise KeyboardInterrupt(hint) from stopped
     if not trainer.is_global_zero:
         raise SystemExit(0)  # the first process alone writes what follows
     run = open_run(folder)
@@ -93,25 +96,31 @@ def _prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet
         content = load_checkpoint(checkpoint)
         restore(module, content, checkpoint)  # the Trainer does it again, when it is too late
         step = content["global_step"]
-    data.prepare_data()
-    data.make_reward(module.environment)  # bad data is found before anything is written
+    # Bad data, and a reward that does not work, are found before anything is written.
+    module.use(data)(8, EVALUATION, 0)
     options = build_arguments(config.get("trainer"), "lightning.pytorch.Trainer", "trainer")
     loggers = _several(options.pop("logger", None))
     callbacks = _several(options.pop("callbacks", None))
     bar = [Progress()] if options.get("enable_progress_bar", True) else []
     every = int(config.get("checkpoint_every", 500))
-    if every < 1:
-        raise InputError(f"checkpoint_every must be at least 1, got {every}")
+    evaluate_every = int(config.get("evaluate_every", 100))
+    for name, number in (("checkpoint_every", every), ("evaluate_every", evaluate_every)):
+        if number < 1:
+            raise InputError(f"{name} must be at least 1, got {number}")
+    if options.get("max_steps") == 0 or options.get("fast_dev_run"):
+        raise InputError("trainer: a run needs max_steps of 1 or more and no fast_dev_run")
     defaults = {
         "max_steps": 1000,
         "max_epochs": -1,
         "log_every_n_steps": 20,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
-        "val_check_interval": int(config.get("evaluate_every", 100)),
+        "val_check_interval": evaluate_every,
         "check_val_every_n_epoch": None,
         "default_root_dir": str(folder),
     }
+    if torch.backends.mps.is_available():
+        defaults["accelerator"] = "cpu"  # exact evaluation needs float64, which MPS has not
     try:
         trainer = Trainer(
             **(defaults | options),
@@ -136,10 +145,14 @@ def _several(given: Any) -> list[Any]:
 
 def _check_folder(config: Mapping[str, Any], folder: Path) -> None:
     """A folder is new, or holds a run that differs at most in how long and where it trains."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; choose another --output")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not (folder / CONFIG).exists():
         raise InputError(f"{folder}: is not empty and holds no run; choose another --output")
+    if not (folder / CHECKPOINT).exists():
+        return  # stopped before anything was learned
     there = yaml.safe_load((folder / CONFIG).read_text()) or {}
     here = yaml.safe_load(dump(config)) or {}
     for section in ("seed", "model", "data"):

@@ -177,7 +177,12 @@ def test_sample_writes_distinct_scored_sorted_candidates(run, capsys):
         (["--trainer.accelerator", "gpu"], r"trainer: "),
         (["--seed", "-1"], r"seed must be from 0"),
         (["--checkpoint_every", "0"], r"checkpoint_every must be at least 1"),
-        (["--data.exponent", "-1"], r"exponent and maximum must be positive"),
+        (["--evaluate_every", "0"], r"evaluate_every must be at least 1"),
+        (["--trainer.max_steps", "0"], r"max_steps of 1 or more"),
+        (["--trainer.fast_dev_run", "true"], r"no fast_dev_run"),
+        (["--model.lr", "-1"], r"must not be negative"),
+        (["--model.objective.policy_lambda", "7"], r"must be from 0 to 1"),
+        (["--data.exponent", "-1"], r"exponent and best_reward must be positive"),
         (["--frobnicate", "1"], r"unknown key 'frobnicate'"),
         (["--model.batch_size"], r"--model\.batch_size needs a value"),
         (["fit"], r"--config"),
@@ -212,6 +217,71 @@ def test_a_bad_table_is_refused_before_anything_is_written(here, capsys, cell, m
     assert "table.csv" in error
     assert re.search(message, error)
     assert not (here / "new").exists()
+
+
+SCORES = """
+def ok(texts): return [1.0 + text.count("A") for text in texts]
+def column(texts): return [[1.0] for text in texts]
+def nothing(texts): return None
+def words(texts): return ["good" for text in texts]
+def zero(texts): return [0.0 for text in texts]
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("column", "must be 8 numbers, got the shape"),
+        ("nothing", "returned None"),
+        ("words", "a score must be a number, got 'good'"),
+        ("zero", "is not a positive number"),
+        ("missing", "missing"),
+    ],
+)
+def test_a_bad_score_function_is_refused_before_anything_is_written(
+    here, capsys, function, message
+):
+    (here / "scores.py").write_text(SCORES)
+    own = ["--data", "FunctionData", "--data.function", f"scores.py:{function}"]
+    error = refused(["fit", "--config", "tiny.yaml", "--output", "new", *own], capsys)
+    assert re.search(message, error)
+    assert not (here / "new").exists()
+
+
+def test_a_run_is_opened_from_anywhere(here, monkeypatch, capsys):
+    """Files that a configuration names beside itself are found from every folder."""
+    (here / "scores.py").write_text(SCORES)
+    own = ["--data", "FunctionData", "--data.function", "scores.py:ok"]
+    assert main(["fit", "--config", "tiny.yaml", "--output", "own", *own]) == 0
+    assert main(["fit", "--config", "tiny.yaml", "--output", "table"]) == 0
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    assert main(["evaluate", "../own"]) == 0
+    assert main(["sample", str(here / "table"), "-n", "5"]) == 0
+    monkeypatch.chdir(here / "own")
+    more = ["--trainer.max_steps", "25"]
+    assert main(["fit", "--config", "config.yaml", "--output", ".", *more]) == 0
+
+
+def test_a_start_that_failed_does_not_block_its_folder(here):
+    """Only a folder with something learned in it is kept from other configurations."""
+    (here / "new").mkdir()
+    (here / "new" / "config.yaml").write_text("seed: 5")
+    assert main(["fit", "--config", "tiny.yaml", "--output", "new"]) == 0
+
+
+def test_a_file_is_no_folder(here, run, capsys):
+    (here / "file").write_text("important")
+    for command in (["fit", "--config", "tiny.yaml"], ["sample", "run", "-n", "5"]):
+        assert "is a file" in refused([*command, "--output", "file"], capsys)
+    assert (here / "file").read_text() == "important"
+
+
+def test_keys_are_listed(here, capsys):
+    assert main(["fit", "--config", "tiny.yaml", "--keys"]) == 0
+    out = capsys.readouterr().out
+    for key in ("trainer.max_steps", "model.environment.order", "data.exponent", "model.lr"):
+        assert f"  {key}" in out
 
 
 def test_a_folder_with_something_else_is_never_written_into(here, run, capsys):

@@ -193,8 +193,24 @@ def test_arguments_are_checked():
         gflownet(ActorCritic(), backward="learned")
     with pytest.raises(InputError, match="batch_size must be at least 1"):
         gflownet(batch_size=0)
+    with pytest.raises(InputError, match="backward must be uniform or learned"):
+        gflownet(backward="learnt")
+    with pytest.raises(InputError, match="must not be negative, got"):
+        gflownet(lr=-1.0)
+    with pytest.raises(InputError, match="must be from 0 to 1"):
+        ActorCritic(critic_lambda=1.5)
     with pytest.raises(InputError, match="seed must not be negative"):
         gflownet(seed=-1)
+
+
+def test_reduced_precision_leaves_the_reward_alone(tmp_path):
+    environment = Sequence("DNA", 8)
+    data = MotifData("FOXA1")
+    model = gflownet(environment=environment).use(data)
+    objects = environment.encode(["ACGTACGT", "ATGTTTAC"])
+    exact = model.log_reward(objects)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model.log_reward(objects), exact)
 
 
 def test_rewards_must_be_positive(tmp_path):

@@ -108,11 +108,11 @@ def test_table_score_refuses_what_is_no_power():
     ],
 )
 def test_kmer_data_rewards_the_best_with_the_maximum(tmp_path, arguments, clipped):
-    """R = maximum * y^exponent / max y^exponent, y being normalised and then clipped."""
+    """R = best_reward * y^exponent / max y^exponent, y being normalised and then clipped."""
     table = tmp_path / "table.csv"
     table.write_text("sequence,score\nAB,2\nBB,5\nAA,1\nBA,4\n", encoding="utf-8")
     environment = Sequence("AB", 2)
-    data = KmerData(str(table), exponent=3, maximum=7, **arguments)
+    data = KmerData(str(table), exponent=3, best_reward=7, **arguments)
     data.ready(environment, torch.device("cpu"))
     found = data.reward(environment.encode(["AA", "AB", "BA", "BB"])).exp().tolist()
     assert found == pytest.approx([7 * (y / clipped[-1]) ** 3 for y in clipped], rel=1e-5)

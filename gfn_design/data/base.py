@@ -72,6 +72,13 @@ class DataModule(LightningDataModule):
     def ready(self, environment: Environment, device: torch.device) -> None:
         """Build the reward for `environment` on `device`."""
         self.reward = self.make_reward(environment).eval().requires_grad_(False).to(device)
+        self._device = device
+
+    def reward_on(self, device: torch.device) -> Reward:
+        """The reward, moved to `device`: a Trainer takes its module back to the CPU at the end."""
+        if self._device != device:
+            self.reward, self._device = self.reward.to(device), device
+        return self.reward
 
     def setup(self, stage: str) -> None:
         trainer = self._attached()

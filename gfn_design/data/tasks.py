@@ -52,7 +52,7 @@ class HypergridData(DataModule):
 class KmerData(DataModule):
     """A measured score for every sequence of one length, such as DNA binding.
 
-    R(x) = maximum * y(x)^exponent / max y^exponent, y being the score after normalising and
+    R(x) = best_reward * y(x)^exponent / max y^exponent, y being the score after normalising and
     clipping. The defaults are the SIX6 task of the paper.
 
     Args:
@@ -61,9 +61,10 @@ class KmerData(DataModule):
         score: Name of the column of scores; None takes the E-score, or the only number there is.
         normalise: Shift and scale the scores to [0, 1].
         exponent: The inverse temperature beta; larger prefers the best sequences more.
-        maximum: The reward of the best sequence.
+        best_reward: The reward of the best sequence.
         minimum: Smaller scores count as this one, before the exponent; None means 0.001 if
             normalised, else that every score must be positive.
+        maximum: Larger scores count as this one; None clips nothing.
         n_modes: How many modes: best first, each two letters or more from those before.
     """
 
@@ -73,16 +74,20 @@ class KmerData(DataModule):
         score: str | None = None,
         normalise: bool = True,
         exponent: float = 3.0,
-        maximum: float = 10.0,
+        best_reward: float = 10.0,
         minimum: float | None = None,
+        maximum: float | None = None,
         n_modes: int | None = None,
     ) -> None:
         super().__init__()
-        if exponent <= 0 or maximum <= 0:
-            raise InputError(f"exponent and maximum must be positive, got {exponent}, {maximum}")
+        if exponent <= 0 or best_reward <= 0:
+            given = f"{exponent} and {best_reward}"
+            raise InputError(f"exponent and best_reward must be positive, got {given}")
         self.table, self.score, self.normalise = table, score, normalise
-        self.exponent, self.maximum, self.n_modes = exponent, maximum, n_modes
+        self.exponent, self.best_reward, self.n_modes = exponent, best_reward, n_modes
         self.minimum = 1e-3 if minimum is None and normalise else minimum
+        self.maximum = maximum
+        self._scores: tuple[str, Tensor] | None = None  # of one environment: a table is read once
 
     @property
     def path(self) -> Path:
@@ -101,6 +106,11 @@ class KmerData(DataModule):
 
     def scores(self, environment: Environment) -> Tensor:
         """Scores y of every sequence by content, ``float32[V ** length]``, before clipping."""
+        if self._scores is None or self._scores[0] != environment.describe():
+            self._scores = environment.describe(), self._read(environment)
+        return self._scores[1]
+
+    def _read(self, environment: Environment) -> Tensor:
         from gfn_design.data.tables import kmer_scores
 
         if not isinstance(environment, Sequence) or environment.separator:
@@ -129,8 +139,9 @@ class KmerData(DataModule):
         scores = self.scores(environment)
         best = max(float(scores.max()), self.minimum or 0.0)
         score = TableScore(scores, len(environment.slot_sizes))
-        scale = self.maximum / best**self.exponent
-        return Reward(score, self.exponent, scale, minimum=self.minimum)
+        best = min(best, self.maximum or best)
+        scale = self.best_reward / best**self.exponent
+        return Reward(score, self.exponent, scale, self.minimum, self.maximum)
 
     def modes(self, environment: Environment) -> Tensor | None:
         from gfn_design.data.tables import diverse_modes
@@ -159,6 +170,7 @@ class MotifData(DataModule):
         exponent: The inverse temperature beta.
         scale: Factor of every reward.
         minimum: Smaller occupancies count as this one.
+        maximum: Larger occupancies count as this one; None clips nothing.
         both_strands: Also read the reverse complement.
     """
 
@@ -168,18 +180,19 @@ class MotifData(DataModule):
         exponent: float = 1.0,
         scale: float = 1.0,
         minimum: float = 1e-6,
+        maximum: float | None = None,
         both_strands: bool = True,
     ) -> None:
         super().__init__()
         self.motif: Motif = jaspar_motif(factor)
-        self.exponent, self.scale, self.minimum = exponent, scale, minimum
-        self.both_strands = both_strands
+        self.exponent, self.scale, self.both_strands = exponent, scale, both_strands
+        self.minimum, self.maximum = minimum, maximum
 
     def make_reward(self, environment: Environment) -> Reward:
         if not isinstance(environment, Sequence) or environment.symbols != tuple("ACGT"):
             raise InputError(f"MotifData needs DNA sequences, got {environment.describe()}")
         score = MotifScore(self.motif, environment.length, self.both_strands)
-        return Reward(score, self.exponent, self.scale, minimum=self.minimum)
+        return Reward(score, self.exponent, self.scale, self.minimum, self.maximum)
 
 
 class FunctionData(DataModule):
@@ -190,6 +203,7 @@ class FunctionData(DataModule):
         exponent: The inverse temperature beta.
         scale: Factor of every reward.
         minimum: Smaller scores count as this one; None asks for positive scores.
+        maximum: Larger scores count as this one; None clips nothing.
     """
 
     def __init__(
@@ -198,11 +212,12 @@ class FunctionData(DataModule):
         exponent: float = 1.0,
         scale: float = 1.0,
         minimum: float | None = None,
+        maximum: float | None = None,
     ) -> None:
         super().__init__()
         self.function, self.exponent, self.scale = function, exponent, scale
-        self.minimum = minimum
+        self.minimum, self.maximum = minimum, maximum
 
     def make_reward(self, environment: Environment) -> Reward:
         score = FunctionScore(environment, self.function)
-        return Reward(score, self.exponent, self.scale, minimum=self.minimum)
+        return Reward(score, self.exponent, self.scale, self.minimum, self.maximum)

@@ -44,6 +44,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
     log_z = float(module.objective.log_z)
     if target is not None:
         _, probability = terminating_distribution(module.environment, module.policy)
+        probability = probability.cpu()
         wanted = target.probability
         result = {
             "D_TV": metrics.total_variation(probability, wanted),

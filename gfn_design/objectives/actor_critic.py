@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gfn_design.errors import InputError
 from gfn_design.objectives.base import Objective
 from gfn_design.sampling.trajectories import Scored
 
@@ -16,7 +17,8 @@ def lambda_sum(x: Tensor, decay: float) -> Tensor:
     ahead = torch.arange(x.shape[1], device=x.device)
     ahead = ahead[:, None] - ahead  # k - t in row k, column t
     powers = torch.where(ahead >= 0, decay ** ahead.clamp(min=0).to(x.dtype), 0.0)
-    return x @ powers
+    with torch.autocast(x.device.type, enabled=False):  # costs of ten need more than eight bits
+        return x @ powers
 
 
 def temporal_difference(cost: Tensor, value: Tensor) -> Tensor:
@@ -60,6 +62,9 @@ class ActorCritic(Objective):
         min_log_reward: float = -12.0,
     ) -> None:
         super().__init__(log_z, min_log_reward)
+        if not (0 <= policy_lambda <= 1 and 0 <= critic_lambda <= 1):
+            given = f"{policy_lambda} and {critic_lambda}"
+            raise InputError(f"policy_lambda and critic_lambda must be from 0 to 1, got {given}")
         self.policy_lambda, self.critic_lambda = policy_lambda, critic_lambda
 
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
+from gfn_design.errors import InputError
 
 Network = Callable[[Environment, int], nn.Module]
 
@@ -31,6 +32,8 @@ class Policy(nn.Module):
         critic: Network | None = None,
     ) -> None:
         super().__init__()
+        if backward not in ("uniform", "learned"):
+            raise InputError(f"backward must be uniform or learned, got '{backward}'")
         learned = backward == "learned"
         self.forward_policy = network(environment, environment.n_actions)
         self.backward_policy = (

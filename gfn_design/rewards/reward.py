@@ -42,7 +42,10 @@ class Reward(nn.Module):
 
     def forward(self, objects: Tensor) -> Tensor:
         """log R in nats, ``float[batch]``; not finite where the score is NaN or not positive."""
-        score = self.score(objects)
+        return self.log_of(self.score(objects))
+
+    def log_of(self, score: Tensor) -> Tensor:
+        """log R of objects that have this score, ``float[batch]``."""
         if self.minimum is not None or self.maximum is not None:
             score = score.clamp(self.minimum, self.maximum)
         return self.exponent * score.log() + self.log_scale
@@ -118,8 +121,14 @@ class FunctionScore(nn.Module):
 
     def forward(self, objects: Tensor) -> Tensor:
         texts = self.decode(objects)
-        scores = list(self.function(texts))
+        scores = self.function(texts)
+        if scores is None:
+            raise InputError("the score function returned None; it must return one number per text")
+        scores = list(scores)
         if len(scores) != len(texts):
             name = getattr(self.function, "__name__", type(self.function).__name__)
             raise InputError(f"{name} gave {len(scores)} scores for {len(texts)} objects")
-        return torch.tensor(scores, dtype=torch.float32, device=objects.device)
+        try:
+            return torch.tensor(scores, dtype=torch.float32, device=objects.device)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"a score must be a number, got {scores[0]!r}") from error

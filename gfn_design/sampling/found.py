@@ -39,13 +39,14 @@ class Found:
 
     def add(self, objects: Tensor) -> None:
         """Note objects ``int64[batch, *state_shape]``; cheap, `update` does the work."""
-        self._recent.append(objects)
+        self._recent.append(object_keys(self.environment, objects))
 
     def update(self, gather: Callable[[Tensor], Tensor]) -> None:
         """Merge what was noted since the last call, on all ranks (`gather` collects from them)."""
         if self._recent:
-            recent = gather(object_keys(self.environment, torch.cat(self._recent)))
-            self.keys = torch.cat([self.keys, recent.flatten().cpu()]).unique()
+            recent = gather(torch.cat(self._recent)).flatten().cpu().unique()
+            new = recent[~torch.isin(recent, self.keys)]
+            self.keys = torch.cat([self.keys, new]).sort().values
             self._recent.clear()
 
     def count(self, objects: Tensor) -> int:

@@ -11,8 +11,9 @@ def uniform_noise(shape: tuple[int, ...], device: torch.device, *key: int) -> Te
     """Uniform numbers in [0, 1) that depend on `key` (seed, stream, rank, number of draws) alone.
 
     Lightning seeds every rank alike, and a resumed run starts its streams afresh; numbers that
-    come from a key do neither repeat across ranks nor across a restart.
+    come from a key repeat neither across ranks nor across a restart. (By chance they may: of the
+    key torch uses 32 bits on a CPU, so about one of 100,000 batches repeats another.)
     """
     entropy = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
     generator = torch.Generator(device).manual_seed(entropy % 2**63)
-    return torch.rand(shape, generator=generator, device=device)
+    return torch.rand(shape, generator=generator, device=device, dtype=torch.float32)
