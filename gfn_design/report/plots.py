@@ -82,6 +82,7 @@ def plot_curve(log: Path, ax: "Axes") -> bool:
             ax.set(xlabel="trajectories", ylabel=label)
             ax.set_ylim(bottom=0)
             ax.grid(alpha=0.3)
+            ax.locator_params(axis="x", nbins=5)
             ax.xaxis.set_major_formatter("{x:,.0f}")
             return True
     return False
