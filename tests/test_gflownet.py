@@ -122,7 +122,7 @@ def test_the_checkpoint_holds_neither_code_nor_reward(tmp_path):
     model = gflownet(ActorCritic())
     run = trainer(tmp_path, 2)
     run.fit(model, datamodule=HypergridData())
-    run.save_checkpoint(path, weights_only=False)  # false: the optimizer's state too
+    run.save_checkpoint(path, False)  # not the weights alone
     content = torch.load(path, weights_only=True)
     assert content["environment"] == "Hypergrid(ndim=2, height=4)"
     assert not [name for name in content["state_dict"] if "reward" in name]
