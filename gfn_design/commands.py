@@ -129,6 +129,8 @@ def evaluate(options: argparse.Namespace, overrides: Overrides) -> int:
 
 def demo(options: argparse.Namespace, overrides: Overrides) -> int:
     """The main job on an embedded default, which needs neither download nor account."""
+    # A second thread gains little on small networks, and loses much where the core is in use.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     flags = [("seed", str(options.seed)), ("data.factor", options.factor)]
     config = load([DEMO], flags, ROOT)
     print(f"designing 8 letters of DNA that {options.factor} binds (JASPAR 2026, both strands)")

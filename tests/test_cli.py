@@ -359,7 +359,7 @@ def test_the_demo_works_visibly(here, capsys):
     """It halves the exact D_TV at least; here with fewer batches than by default."""
     from gfn_design import commands
 
-    short = commands.DEMO.read_text().replace("max_steps: 1000", "max_steps: 400")
+    short = commands.DEMO.read_text().replace("max_steps: 800", "max_steps: 400")
     (here / "demo.yaml").write_text(short)
     commands_demo, commands.DEMO = commands.DEMO, here / "demo.yaml"
     try:
