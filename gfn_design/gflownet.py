@@ -49,7 +49,8 @@ class GFlowNet(LightningModule):
         objective: How the policies learn.
         network: Builds the network of a policy.
         critic: Builds the critic, where the objective needs one.
-        backward: ``uniform`` chooses evenly among parents; ``learned`` trains a backward policy.
+        backward: ``uniform`` chooses evenly among parents; ``learned`` trains a backward policy;
+            ``shared`` trains one with the layers of the forward policy, which is faster.
         batch_size: Trajectories drawn in each step, on each device.
         lr: Learning rate of the policies.
         critic_lr: Learning rate of the critic.
@@ -65,7 +66,7 @@ class GFlowNet(LightningModule):
         objective: Objective,
         network: Callable[[Environment, int], nn.Module] = MLP,
         critic: Callable[[Environment, int], nn.Module] = CRITIC,
-        backward: Literal["uniform", "learned"] = "uniform",
+        backward: Literal["uniform", "learned", "shared"] = "uniform",
         batch_size: int = 128,
         lr: float = 1e-3,
         critic_lr: float = 5e-3,
@@ -75,7 +76,7 @@ class GFlowNet(LightningModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        if backward == "learned" and not objective.trains_backward:
+        if backward != "uniform" and not objective.trains_backward:
             raise InputError(
                 f"{type(objective).__name__} does not train a backward policy; "
                 "set backward: uniform"

@@ -48,6 +48,8 @@ class Tabular(nn.Module):
             nn.Parameter(torch.randn(rows, n, dtype=torch.float64)) for n in (*columns, 1)
         )
 
+    shared = False
+
     def forward_log_probs(self, states, legal):
         return masked_log_softmax(self.forward_logits[self.environment.state_index(states)], legal)
 
@@ -559,22 +561,11 @@ def test_gradients_reach_only_what_they_should(environment, backward, make):
     )
 
 
-def test_a_learned_backward_policy_has_nothing_to_learn_in_a_tree():
-    """Appending leaves one parent: TB-U and TB-B are the same loss with the same gradients."""
-    environment = Sequence("ABC", 4, "append")
-    torch.manual_seed(0)
-    uniform, learned = (Policy(environment, MLP, backward) for backward in ("uniform", "learned"))
-    learned.forward_policy.load_state_dict(uniform.forward_policy.state_dict())
-    drawn = sample(environment, uniform, uniform_noise((16, 4), CPU, 0))
-    drawn = drawn._replace(log_reward=torch.randn(16))
-    answers = []
-    for policy in (uniform, learned):
-        objective, now = TrajectoryBalance(0.7), score(environment, policy, drawn)
-        (loss,) = objective(now, now.detach()).values()
-        loss.backward()
-        grads = [parameter.grad for parameter in policy.forward_policy.parameters()]
-        answers.append([loss.detach(), objective.log_z.grad, *grads])
-    for left, right in zip(*answers, strict=True):
-        assert torch.equal(left, right)
-        assert left.any()
-    assert not any(parameter.grad.any() for parameter in learned.backward_policy.parameters())
+@pytest.mark.parametrize("backward", ["learned", "shared"])
+def test_a_tree_has_no_backward_policy_to_learn(backward):
+    """Appending leaves one parent, whose probability is one: TB-U and TB-B are the same."""
+    policy = Policy(Sequence("ABC", 4, "append"), MLP, backward)
+    uniform = Policy(Sequence("ABC", 4, "append"), MLP, "uniform")
+    assert policy.state_dict().keys() == uniform.state_dict().keys()
+    assert policy.forward_policy[-1].out_features == 3
+    assert not policy.shared

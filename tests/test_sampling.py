@@ -42,6 +42,8 @@ class Tabular(nn.Module):
             for n in (environment.n_actions, environment.n_backward_actions, 1)
         )
 
+    shared = False
+
     def forward_log_probs(self, states, legal, dtype=torch.float32):
         logits = self.forward_logits[self.environment.state_index(states)]
         return masked_log_softmax(logits.to(dtype), legal)
@@ -334,27 +336,91 @@ class Spy(nn.Module):
         return self.network(states)
 
 
-@pytest.mark.parametrize("environment", [Hypergrid(2, 5), Sequence("ABC", 4, "any")], ids=str)
-def test_only_real_transitions_reach_a_network(environment):
-    """P_F and the critic see the states that steps leave, P_B those that moves enter."""
-    policy = Policy(environment, Spy, "learned", critic=Spy)
+class Unnumbered(Hypergrid):
+    """A hypergrid that pretends that its states cannot be numbered."""
+
+    def __init__(self, ndim, height):
+        super().__init__(ndim, height)
+        self.n_states = None
+
+    def state_index(self, states):
+        raise TypeError("not numbered")
+
+
+def spied(environment, backward):
+    """A policy whose networks count, and what counts: for P_F, P_B and the critic."""
+    policy = Policy(environment, Spy, backward, critic=Spy)
     spies = [policy.forward_policy, policy.backward_policy, policy.critic]
 
     def rows():
-        seen = [spy.rows for spy in spies]
-        for spy in spies:
+        seen = [spy.rows for spy in spies if spy is not None]
+        for spy in filter(None, spies):
             spy.rows = 0
         return seen
 
+    return policy, rows
+
+
+@pytest.mark.parametrize("environment", [Hypergrid(2, 5), Sequence("ABC", 4, "any")], ids=str)
+def test_a_network_sees_each_state_once(environment):
+    """P_F and the critic see the states that steps leave, P_B those that moves enter."""
+    policy, rows = spied(environment, "learned")
     drawn = sample(environment, policy, noise(environment, 30))
-    steps = int(drawn.alive.sum())
-    moves = int((drawn.alive & (drawn.actions != environment.stop)).sum())
-    assert rows() == [steps, 0, 0]
+    rows()
     score(environment, policy, drawn)
-    assert rows() == [steps, moves, steps]
+    moves = drawn.alive & (drawn.actions != environment.stop)
+    left = environment.state_index(drawn.states[:, :-1])[drawn.alive].unique()
+    entered = environment.state_index(drawn.states[:, 1:])[moves].unique()
+    assert len(left) < 0.6 * drawn.alive.sum()
+    # Where lengths differ the source may come along, in the place of padding.
+    more = rows()
+    assert more[0] == more[2] == len(left)
+    assert len(entered) <= more[1] <= len(entered) + (not environment.fixed_length)
     sample_backward(environment, policy, drawn.objects, noise(environment, 30))
-    assert rows() == [0, moves, 0]
-    assert steps < drawn.alive.numel() or environment.fixed_length
+    assert rows() == [0, int(moves.sum()), 0]
+
+
+def test_a_shared_network_is_evaluated_once():
+    environment = Hypergrid(2, 5)
+    policy, rows = spied(environment, "shared")
+    drawn = sample(environment, policy, noise(environment, 30))
+    rows()
+    scored = score(environment, policy, drawn)
+    states = environment.state_index(drawn.states).unique()
+    assert rows() == [len(states), len(states)]
+    inner = drawn.states[:, 1][drawn.states[:, 1].any(1)]
+    legal = environment.legal(inner), environment.legal_backward(inner)
+    pf, pb = policy.log_probs(inner, *legal)
+    torch.testing.assert_close(pf, policy.forward_log_probs(inner, legal[0]))
+    torch.testing.assert_close(pb, policy.backward_log_probs(inner, legal[1]))
+    scored.log_pf.sum().backward(retain_graph=True)
+    scored.log_pb.sum().backward()
+    assert all(p.grad.isfinite().all() for p in policy.forward_policy.parameters())
+
+
+def test_where_states_are_not_numbered_only_real_ones_reach_a_network():
+    policy, rows = spied(Unnumbered(2, 5), "learned")
+    drawn = sample(Unnumbered(2, 5), policy, noise(Hypergrid(2, 5), 30))
+    moves = drawn.alive & (drawn.actions != drawn.actions.max())
+    rows()
+    there = score(Unnumbered(2, 5), policy, drawn)
+    assert rows() == [drawn.alive.sum(), moves.sum(), drawn.alive.sum()]
+    here = score(Hypergrid(2, 5), policy, drawn)
+    for left, right in zip(here, there, strict=True):
+        torch.testing.assert_close(left, right)
+
+
+def test_trajectories_that_have_stopped_are_dropped():
+    """Every eight steps, where at least half have stopped; so at most about twice too many."""
+    environment = Hypergrid(2, 64)
+    policy, rows = spied(environment, "uniform")
+    with torch.no_grad():
+        policy.forward_policy.network[-1].bias[environment.stop] -= 2
+    drawn = sample(environment, policy, noise(environment, 100))
+    alive = drawn.alive.sum(0).tolist()
+    assert sum(alive) < rows()[0] < 2 * sum(alive) + 8 * 100
+    assert drawn.alive.shape[1] > 40
+    assert alive[16] < 50
 
 
 # Noise.

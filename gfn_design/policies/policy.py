@@ -13,42 +13,62 @@ Network = Callable[[Environment, int], nn.Module]
 
 
 class Policy(nn.Module):
-    """Forward policy, backward policy and critic as separate networks.
+    """Forward policy, backward policy and critic.
 
-    A network that nobody trains is not built: its parameters would stop DDP.
+    A network that nobody trains is not built: its parameters would stop DDP. Where there is but
+    one backward action, its probability is one, and no network is built for it.
 
     Args:
         environment: Whose states are read.
         network: Builds a network from the environment and its number of outputs.
-        backward: ``learned`` builds a backward network; ``uniform`` chooses evenly among parents.
+        backward: ``learned`` builds a backward network; ``shared`` adds its outputs to those of
+            the forward network; ``uniform`` chooses evenly among parents.
         critic: Builds the critic, if the objective has one.
+
+    Attributes:
+        shared: One evaluation gives both policies.
     """
 
     def __init__(
         self,
         environment: Environment,
         network: Network,
-        backward: Literal["uniform", "learned"] = "uniform",
+        backward: Literal["uniform", "learned", "shared"] = "uniform",
         critic: Network | None = None,
     ) -> None:
         super().__init__()
-        if backward not in ("uniform", "learned"):
-            raise InputError(f"backward must be uniform or learned, got '{backward}'")
-        learned = backward == "learned"
-        self.forward_policy = network(environment, environment.n_actions)
-        self.backward_policy = (
-            network(environment, environment.n_backward_actions) if learned else None
-        )
+        if backward not in ("uniform", "learned", "shared"):
+            raise InputError(f"backward must be uniform, learned or shared, got '{backward}'")
+        self.n_actions, choices = environment.n_actions, environment.n_backward_actions
+        self.shared = backward == "shared" and choices > 1
+        self.forward_policy = network(environment, self.n_actions + choices * self.shared)
+        learned = backward == "learned" and choices > 1
+        self.backward_policy = network(environment, choices) if learned else None
         self.critic = critic(environment, 1) if critic is not None else None
+
+    def log_probs(
+        self, states: Tensor, legal: Tensor, legal_backward: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """log P_F and log P_B of every action, in one evaluation where they are `shared`."""
+        if not self.shared:
+            forward = self.forward_log_probs(states, legal)
+            return forward, self.backward_log_probs(states, legal_backward)
+        forward, backward = self.forward_policy(states).float().tensor_split([self.n_actions], -1)
+        return masked_log_softmax(forward, legal), masked_log_softmax(backward, legal_backward)
 
     def forward_log_probs(
         self, states: Tensor, legal: Tensor, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """log P_F of every action: ``dtype[batch, n_actions]``, -inf where not `legal`."""
-        return masked_log_softmax(self.forward_policy(states).to(dtype), legal)
+        logits = self.forward_policy(states)[:, : self.n_actions]
+        return masked_log_softmax(logits.to(dtype), legal)
 
     def backward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
         """log P_B of every backward action: ``float[batch, n_backward_actions]``."""
+        if self.shared:
+            return masked_log_softmax(
+                self.forward_policy(states)[:, self.n_actions :].float(), legal
+            )
         if self.backward_policy is None:
             parents = legal.sum(-1, keepdim=True).float()
             return torch.where(legal, -parents.log(), -torch.inf)
@@ -61,4 +81,4 @@ class Policy(nn.Module):
 
 def masked_log_softmax(logits: Tensor, legal: Tensor) -> Tensor:
     """log-softmax over the legal entries, -inf elsewhere."""
-    return logits.masked_fill(~legal, -torch.inf).log_softmax(-1)
+    return logits.where(legal, -torch.inf).log_softmax(-1)
