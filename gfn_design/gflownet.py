@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -10,6 +10,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from gfn_design.burst import next_batch, room
+from gfn_design.compiled import Compiled
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
@@ -20,8 +22,10 @@ from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.found import Found
 from gfn_design.sampling.noise import CANDIDATES, TRAINING, uniform_noise
-from gfn_design.sampling.trajectories import Trajectories, sample, score
+from gfn_design.sampling.opening import Opening
+from gfn_design.sampling.trajectories import BLOCK, Trajectories, sample, score, walk
 
+ADAM = partial(Adam, fused=True)  # one kernel for all parameters
 CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
 
 
@@ -35,6 +39,18 @@ class Candidates(NamedTuple):
 
     texts: list[str]
     log_reward: Tensor
+
+
+def losses(
+    environment: Environment,
+    policy: Policy,
+    objective: Objective,
+    trajectories: Trajectories,
+    opening: Opening | None,
+) -> dict[str, Tensor]:
+    """The losses of trajectories that the present policy drew."""
+    now = score(environment, policy, trajectories, opening)
+    return objective(now, now.detach())
 
 
 class GFlowNet(LightningModule):
@@ -56,6 +72,9 @@ class GFlowNet(LightningModule):
         critic_lr: Learning rate of the critic.
         log_z_lr: Learning rate of log Z.
         optimizer: Builds the optimizer from parameter groups.
+        compile: Compile the roll-out: faster from the second batch on, the same results.
+        burst: Batches that one step of Lightning may carry. All counts stay counts of batches; a
+            callback's `on_train_batch_end` is called once a burst.
         exact_limit: Evaluate exactly where the environment has at most so many states.
         seed: Of all draws; None takes the one given to Lightning's `seed_everything`, else 0.
     """
@@ -71,7 +90,9 @@ class GFlowNet(LightningModule):
         lr: float = 1e-3,
         critic_lr: float = 5e-3,
         log_z_lr: float = 0.1,
-        optimizer: Callable[[Any], Optimizer] = Adam,
+        optimizer: Callable[[Any], Optimizer] = ADAM,
+        compile: bool = False,
+        burst: int = 10,
         exact_limit: int = 4_000_000,
         seed: int | None = None,
     ) -> None:
@@ -83,6 +104,8 @@ class GFlowNet(LightningModule):
             )
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        if burst < 1:
+            raise InputError(f"burst must be at least 1, got {burst}")
         if min(lr, critic_lr, log_z_lr) < 0:
             rates = f"{lr}, {critic_lr}, {log_z_lr}"
             raise InputError(f"lr, critic_lr and log_z_lr must not be negative, got {rates}")
@@ -90,7 +113,14 @@ class GFlowNet(LightningModule):
         self.policy = Policy(
             environment, network, backward, critic if objective.needs_critic else None
         )
-        self.batch_size, self.optimizer, self.exact_limit = batch_size, optimizer, exact_limit
+        self.batch_size, self.burst = batch_size, burst
+        self.optimizer, self.exact_limit = optimizer, exact_limit
+        few = environment.n_states is not None
+        self.opening = Opening(environment, batch_size, BLOCK) if few else None
+        self.walk = Compiled(walk) if compile else walk
+        # Where lengths differ shapes do, and compiling anew costs more than it saves.
+        self.static = compile and environment.fixed_length
+        self.losses = Compiled(losses) if self.static else losses
         self.learning_rates = {"policy": lr, "critic": critic_lr, "log_z": log_z_lr}
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         if self.seed < 0:
@@ -131,13 +161,19 @@ class GFlowNet(LightningModule):
     def draw(self, n: int, stream: int, draw: int) -> Trajectories:
         """Draw `n` trajectories; equal arguments draw the same on the same rank."""
         shape = (n, self.environment.max_steps)
-        key = (self.seed, stream, self.global_rank, draw)
-        return sample(self.environment, self.policy, uniform_noise(shape, self.device, *key))
+        noise = uniform_noise(shape, self.device, self.seed, stream, self.global_rank, draw)
+        opening = self.opening if n == self.batch_size else None
+        return sample(self.environment, self.policy, noise, opening, self.walk)
 
     def forward(self, n: int, stream: int, draw: int) -> Trajectories:
         """Draw and reward `n` trajectories."""
         trajectories = self.draw(n, stream, draw)
         return trajectories._replace(log_reward=self.log_reward(trajectories.objects))
+
+    def batch_losses(self, trajectories: Trajectories) -> dict[str, Tensor]:
+        """The losses of trajectories, by name, with gradients."""
+        opening = self.opening if self.static else None  # shapes must not follow from values
+        return self.losses(self.environment, self.policy, self.objective, trajectories, opening)
 
     def log_reward(self, objects: Tensor) -> Tensor:
         """log R in nats, ``float[batch]``; see `score_objects`."""
@@ -177,13 +213,12 @@ class GFlowNet(LightningModule):
         trajectories = self(self.batch_size, TRAINING, self.draws)
         self.draws += 1
         self.trajectories += self.batch_size * self.trainer.world_size
-        now = score(self.environment, self.policy, trajectories)
-        losses = self.objective(now, now.detach())
+        losses = self.batch_losses(trajectories)
         self.found.add(trajectories.objects)
         every = cast(int, getattr(self.trainer, "log_every_n_steps"))  # noqa: B009 # untyped
         if every and (self.trainer.global_step + 1) % every == 0:
             self._log_batch(trajectories, losses)
-        return torch.stack(list(losses.values())).sum()
+        return reduce(torch.add, losses.values())
 
     def _log_batch(self, trajectories: Trajectories, losses: dict[str, Tensor]) -> None:
         """Log what the progress bar and the log show; Lightning's logging is slow, so rarely."""
@@ -249,6 +284,19 @@ class GFlowNet(LightningModule):
                 if parameters
             ]
         )
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Several batches, each with a `training_step` and everything else that Lightning does."""
+        for _ in range(min(self.burst, room(self.trainer)) - 1):
+            optimizer.step(closure=optimizer_closure)
+            next_batch(self.trainer)
+        optimizer.step(closure=optimizer_closure)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.found.update(self._gather)

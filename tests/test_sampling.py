@@ -415,7 +415,7 @@ def test_trajectories_that_have_stopped_are_dropped():
     environment = Hypergrid(2, 64)
     policy, rows = spied(environment, "uniform")
     with torch.no_grad():
-        policy.forward_policy.network[-1].bias[environment.stop] -= 2
+        policy.forward_policy.network.layers[-1].bias[environment.stop] -= 2
     drawn = sample(environment, policy, noise(environment, 100))
     alive = drawn.alive.sum(0).tolist()
     assert sum(alive) < rows()[0] < 2 * sum(alive) + 8 * 100

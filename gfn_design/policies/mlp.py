@@ -12,7 +12,7 @@ ONE_HOT_LIMIT = 96  # columns up to which a one-hot product is faster than an em
 
 
 class SlotEmbedding(nn.Module):
-    """One-hot encoding of every slot times a matrix, without storing zeros; blanks add nothing.
+    """One-hot encoding of every slot times a matrix; a blank slot adds nothing.
 
     Args:
         slot_sizes: Values each slot of the flattened state can take.
@@ -20,12 +20,17 @@ class SlotEmbedding(nn.Module):
     """
 
     offsets: Tensor
+    slots: Tensor
+    values: Tensor
 
     def __init__(self, slot_sizes: tuple[int, ...], width: int) -> None:
         super().__init__()
-        self.columns = sum(slot_sizes)
-        starts = torch.tensor((0, *slot_sizes[:-1])).cumsum(0)
-        self.register_buffer("offsets", starts, persistent=False)
+        self.columns, sizes = sum(slot_sizes), torch.tensor(slot_sizes)
+        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
+        slots = torch.arange(len(sizes)).repeat_interleave(sizes)
+        self.register_buffer("slots", slots, persistent=False)  # the slot of each column
+        values = torch.arange(self.columns) - self.offsets[slots]
+        self.register_buffer("values", values, persistent=False)
         # The last row is what a blank slot points at: zero, and without a gradient.
         bound = 1 / math.sqrt(self.columns)  # as nn.Linear begins
         weight = torch.empty(self.columns + 1, width).uniform_(-bound, bound)
@@ -35,16 +40,16 @@ class SlotEmbedding(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """``int64[batch, *state_shape]`` to ``float[batch, width]``."""
-        slots = states.flatten(1)
-        rows = (slots + self.offsets).masked_fill(slots < 0, self.columns)
-        if self.columns > ONE_HOT_LIMIT:
+        states = states.flatten(1)
+        if self.columns > ONE_HOT_LIMIT:  # without storing zeros
+            rows = (states + self.offsets).masked_fill(states < 0, self.columns)
             summed = F.embedding_bag(rows, self.weight, mode="sum", padding_idx=self.columns)
             return summed + self.bias
-        one_hot = self.weight.new_zeros(len(slots), self.columns + 1).scatter_(1, rows, 1.0)
-        return torch.addmm(self.bias, one_hot[:, :-1], self.weight[:-1])
+        one_hot = states.index_select(1, self.slots) == self.values
+        return torch.addmm(self.bias, one_hot.to(self.weight.dtype), self.weight[:-1])
 
 
-class MLP(nn.Sequential):
+class MLP(nn.Module):
     """`depth` hidden layers of `width` rectified units over the slots of a state.
 
     Args:
@@ -57,7 +62,14 @@ class MLP(nn.Sequential):
     def __init__(
         self, environment: Environment, outputs: int, width: int = 256, depth: int = 4
     ) -> None:
-        layers: list[nn.Module] = [SlotEmbedding(environment.slot_sizes, width), nn.ReLU()]
-        for _ in range(depth - 1):
-            layers += [nn.Linear(width, width), nn.ReLU()]
-        super().__init__(*layers, nn.Linear(width, outputs))
+        super().__init__()
+        self.embedding = SlotEmbedding(environment.slot_sizes, width)
+        widths = [width] * (depth - 1) + [outputs]
+        self.layers = nn.ModuleList(nn.Linear(width, after) for after in widths)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """``int64[batch, *state_shape]`` to ``float[batch, outputs]``."""
+        x = self.embedding(states)
+        for layer in self.layers:
+            x = layer(x.relu())
+        return x

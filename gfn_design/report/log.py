@@ -26,11 +26,12 @@ class SaveLast(Checkpoint):
     """
 
     def __init__(self, path: Path, every: int) -> None:
-        self.path, self.every, self.saved = path, every, -1
+        self.path, self.saved = path, -1
+        self._every_n_train_steps = every  # as Lightning's own callback names it
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         step = trainer.global_step
-        if step != self.saved and (step % self.every == 0 or step == trainer.max_steps):
+        if step != self.saved and (step % self._every_n_train_steps == 0 or step == trainer.max_steps):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, *_: Any) -> None:

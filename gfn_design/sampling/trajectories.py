@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.policies.policy import Policy
+from gfn_design.sampling.opening import Opening, distinct
 
 
 class Trajectories(NamedTuple):
@@ -76,10 +78,16 @@ def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
 
 
 BLOCK = 8  # steps between two looks at how many trajectories have stopped
+FEWEST = 32  # trajectories below which dropping some saves nothing
 
 
 def walk(
-    environment: Environment, policy: Policy, state: Tensor, going: Tensor, uniform: Tensor
+    environment: Environment,
+    policy: Policy,
+    state: Tensor,
+    going: Tensor,
+    uniform: Tensor,
+    opening: Opening | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Take a few steps forward; a trajectory that stops stays where it is.
 
@@ -91,14 +99,20 @@ def walk(
         state: ``int64[batch, *state_shape]``.
         going: ``bool[batch]``, which trajectories have not stopped yet.
         uniform: The randomness, ``float[batch, steps]`` in [0, 1).
+        opening: If these are the first steps, the states that they may leave.
 
     Returns:
         The states after each step, the actions, the backward actions undoing them, and which
         trajectories were going before each step and after the last: ``bool[batch, steps + 1]``.
     """
     states, actions, undone, alive = [], [], [], [going]
-    for u in uniform.unbind(1):
-        action = choose(policy.forward_log_probs(state, environment.legal(state)), u)
+    known = opening and policy.forward_log_probs(opening.states, environment.legal(opening.states))
+    for time, u in enumerate(uniform.unbind(1)):
+        if opening is not None and known is not None and time < opening.steps:
+            log_probs = known.index_select(0, opening.rows(environment.state_index(state)))
+        else:
+            log_probs = policy.forward_log_probs(state, environment.legal(state))
+        action = choose(log_probs, u)
         actions.append(action)
         if environment.fixed_length:
             state, undo = environment.step(state, action)
@@ -119,7 +133,11 @@ def walk(
 
 @torch.no_grad()
 def sample(
-    environment: Environment, policy: Policy, uniform: Tensor, walk: Callable[..., Any] = walk
+    environment: Environment,
+    policy: Policy,
+    uniform: Tensor,
+    opening: Opening | None = None,
+    walk: Callable[..., Any] = walk,
 ) -> Trajectories:
     """Draw trajectories from the forward policy; their `log_reward` is left at zero.
 
@@ -128,16 +146,24 @@ def sample(
         policy: Its forward policy decides.
         uniform: The randomness, ``float[batch, max_steps]`` in [0, 1); equal numbers give equal
             trajectories.
+        opening: The states that the first steps may leave, if it pays to know them.
         walk: The function of that name, or what a compiler made of it.
     """
     n, limit = uniform.shape
+    if not environment.fixed_length:  # blocks of equal shapes
+        uniform = F.pad(uniform, (0, -limit % BLOCK))
     state = objects = environment.initial(n)
     states, actions, undone, alive = [objects[:, None]], [], [], []
     rows = torch.arange(n, device=state.device)  # which trajectories `state` is about
     going = torch.ones_like(rows, dtype=torch.bool)
     for time in range(0, limit, BLOCK):
         after, action, undo, was = walk(
-            environment, policy, state, going, uniform[:, time : time + BLOCK]
+            environment,
+            policy,
+            state,
+            going,
+            uniform[:, time : time + BLOCK],
+            opening if time == 0 else None,
         )
         state, going, was = after[:, -1], was[:, -1], was[:, :-1]
         if len(rows) < n:  # put these among all
@@ -151,11 +177,13 @@ def sample(
         undone.append(undo)
         alive.append(was)
         if not environment.fixed_length:
-            left = int(going.sum())
+            left, size = int(going.sum()), len(rows)
             if not left:
                 break
-            if 2 * left <= len(rows):  # the others have stopped
-                keep = going.nonzero().squeeze(1)
+            while size > FEWEST and 2 * left <= size:  # halves, for few different shapes
+                size //= 2
+            if size < len(rows):
+                keep = going.to(torch.uint8).argsort(descending=True, stable=True)[:size]
                 rows, state, going, uniform = rows[keep], state[keep], going[keep], uniform[keep]
     return _join(environment, states, actions, undone, alive)
 
@@ -228,68 +256,46 @@ def sample_backward(
     return Trajectories(states, actions, backward_actions, alive, log_reward)
 
 
-def distinct(environment: Environment, states: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Each state once, where that is cheap to find out; so that a network sees it once.
-
-    Early states of many trajectories are equal. On a GPU, which would have to wait for their
-    number, and where states are not numbered, every real state is its own.
-
-    Args:
-        environment: Numbers the states.
-        states: ``int64[batch, times, *state_shape]``.
-        real: ``bool[batch, times]``; others need not be among what is returned.
-
-    Returns:
-        The states, ``int64[n, *state_shape]``, and where in them each state of the batch is,
-        ``int64[batch, times]``; anywhere, where not real.
-    """
-    every = states.flatten(0, 1)
-    if environment.n_states is not None and every.device.type == "cpu":
-        if not environment.fixed_length:  # padding may hold anything
-            blank = ~real.reshape(-1, *[1] * (every.dim() - 1))
-            every = environment.initial(1).where(blank, every)
-        keys, where = environment.state_index(every).unique(return_inverse=True)
-        row = torch.arange(len(every))
-        some = torch.empty_like(keys).scatter_(0, where, row)  # whichever of equals comes last
-        return every[some], where.view(real.shape)
-    if environment.fixed_length:  # all are real
-        return every, torch.arange(len(every), device=every.device).view(real.shape)
-    where = (real.flatten().cumsum(0) - 1).clamp(min=0)
-    return every[real.flatten()], where.view(real.shape)
-
-
-def score(environment: Environment, policy: Policy, trajectories: Trajectories) -> Scored:
+def score(
+    environment: Environment,
+    policy: Policy,
+    trajectories: Trajectories,
+    opening: Opening | None = None,
+) -> Scored:
     """Log-probabilities and values along trajectories under the present policy, with gradients.
 
-    Padding never reaches a network.
+    Padding never reaches a network, and a state that was visited often is evaluated once; see
+    `distinct`, also for the opening.
     """
     states, actions, backward_actions, alive, log_reward = trajectories
-    moves = alive & (actions != environment.stop)
+    moves = alive if environment.fixed_length else alive & (actions != environment.stop)
     if policy.shared:  # one evaluation of every state for both policies
         real = torch.cat([alive[:, :1], moves], 1)
-        seen, where = distinct(environment, states, real)
-        left, left_at, entered_at = seen, where[:, :-1], where[:, 1:]
-        pf, pb = policy.log_probs(seen, environment.legal(seen), environment.legal_backward(seen))
+        left, where = distinct(environment, states, real, opening)
+        left_at, entered_at = where[:, :-1], where[:, 1:]
+        pf, pb = policy.log_probs(left, environment.legal(left), environment.legal_backward(left))
+        log_pb = _pick(pb, entered_at, backward_actions)
     else:
-        left, left_at = distinct(environment, states[:, :-1], alive)
+        left, left_at = distinct(environment, states[:, :-1], alive, opening)
         pf = policy.forward_log_probs(left, environment.legal(left))
-        entered, entered_at = distinct(environment, states[:, 1:], moves)
-        pb = policy.backward_log_probs(entered, environment.legal_backward(entered))
-    value = policy.value(left)
+        if environment.n_backward_actions == 1:
+            log_pb = pf.new_zeros(alive.shape)
+        else:
+            entered, entered_at = distinct(environment, states[:, 1:], moves)
+            pb = policy.backward_log_probs(entered, environment.legal_backward(entered))
+            log_pb = _pick(pb, entered_at, backward_actions)
+    log_pf, value = _pick(pf, left_at, actions), policy.value(left)
+    if value is None:
+        values = torch.zeros_like(log_reward)[:, None].expand(alive.shape)
+    else:
+        values = value.float().gather(0, left_at.flatten()).view(alive.shape)
+    if not environment.fixed_length:
+        log_pf, log_pb, values = log_pf.where(alive, 0), log_pb.where(moves, 0), values.where(alive, 0)
     goes_on = torch.cat([alive[:, 1:], torch.zeros_like(alive[:, :1])], dim=1)
-    return Scored(
-        log_pf=_pick(pf, left_at, actions, alive),
-        log_pb=_pick(pb, entered_at, backward_actions, moves),
-        value=torch.zeros_like(log_reward)[:, None].expand(alive.shape)
-        if value is None
-        else _pick(value.float()[:, None], left_at, torch.zeros_like(actions), alive),
-        alive=alive,
-        stops=alive & ~goes_on,
-        log_reward=log_reward,
-    )
+    return Scored(log_pf, log_pb, values, alive, alive & ~goes_on, log_reward)
 
 
-def _pick(table: Tensor, rows: Tensor, columns: Tensor, real: Tensor) -> Tensor:
-    """``table[rows, columns]``, 0 where not real; `gather` has the cheaper gradient."""
-    picked = table.flatten().gather(0, (rows * table.shape[1] + columns).flatten())
-    return picked.view(real.shape).where(real, 0)
+def _pick(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``table[rows, columns]``; `gather` has the cheaper gradient."""
+    flat = (rows * table.shape[1] + columns).flatten()
+    return table.flatten().gather(0, flat).view(rows.shape)

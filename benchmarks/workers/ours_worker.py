@@ -1,0 +1,147 @@
+"""gfn-design at work for speed.py."""
+
+import tempfile
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from protocol import Harness, serve, stop_bias
+
+from gfn_design import GFlowNet, Hypergrid, Sequence, TrajectoryBalance
+from gfn_design.data.base import DataModule
+from gfn_design.policies.mlp import MLP
+from gfn_design.report.log import CSVLog, Progress, SaveLast
+from gfn_design.rewards.reward import HypergridScore, Reward, TableScore
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class Data(DataModule):
+    """The reward of Bengio et al. on hypergrids, random numbers on strings."""
+
+    def make_reward(self, environment):
+        if isinstance(environment, Hypergrid):
+            return Reward(HypergridScore(environment.height))
+        size, length = environment.slot_sizes[0], environment.length
+        table = 0.01 + torch.rand(size**length, generator=torch.Generator().manual_seed(0))
+        return Reward(TableScore(table, length))
+
+
+def build(task):
+    """The module with its reward, the stop logit's bias set."""
+    work, options = task["work"], task["options"]
+    if work["kind"] == "hypergrid":
+        environment = Hypergrid(work["ndim"], work["height"])
+    else:
+        letters = LETTERS[: work["alphabet_size"]]
+        environment = Sequence(letters, work["length"], work["order"])
+    torch.manual_seed(0)
+    network = partial(MLP, width=work["width"], depth=work["depth"])
+    rates = {"lr": 0.0, "log_z_lr": 0.0, "critic_lr": 0.0}
+    objective = TrajectoryBalance()
+    settings = {"backward": "shared", "network": network, "exact_limit": 0, "compile": True} | rates | options
+    module = GFlowNet(environment, objective, batch_size=work["batch_size"], seed=0, **settings)
+    module.use(Data())
+    if work["target_length"] is not None:
+        bias = module.policy.forward_policy.layers[-1].bias.data
+
+        def mean_length(value):
+            bias[environment.stop] = value
+            return module.draw(1024, 0, 0).alive.sum(1).float().mean().item()
+
+        stop_bias(mean_length, work["target_length"])
+    return module
+
+
+def facts(module):
+    return {
+        "version": version("gfn-design"),
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "mean_length": module.draw(1024, 0, 1).alive.sum(1).float().mean().item(),
+    }
+
+
+def prepare(task):
+    """Without a Trainer: the roll-out alone, or what one training step does."""
+    module = build(task)
+    optimizer = module.configure_optimizers()
+
+    def rollout(n):
+        for _ in range(n):
+            module(module.batch_size, 0, module.draws)
+            module.draws += 1
+
+    def step(n):
+        for _ in range(n):
+            trajectories = module(module.batch_size, 0, module.draws)
+            module.draws += 1
+            losses = module.batch_losses(trajectories)
+            optimizer.zero_grad()
+            sum(losses.values()).backward()
+            optimizer.step()
+
+    return {"rollout": rollout, "step": step}[task["level"]], facts(module)
+
+
+class Turns(Callback):
+    """Trains when told to, in turns; ends when there are no more."""
+
+    def __init__(self, harness, facts):
+        self.harness, self.facts, self.turns = harness, facts, harness.turns()
+        self.begun = perf_counter()
+        self.until = self.steps = None
+
+    def on_train_batch_end(self, trainer, *_):
+        now = perf_counter()
+        if self.until is None:  # all is compiled and warm after a second
+            self.steps = self.steps or trainer.global_step
+            if self.steps == trainer.global_step:
+                compile_s, self.begun = now - self.begun, now
+                self.facts["compile_s"] = compile_s
+            if now - self.begun < 1:
+                return
+            self.harness.say(ready=True, **self.facts)
+        elif now < self.until:
+            return
+        else:
+            done = trainer.global_step - self.steps
+            self.harness.say(iterations=done, seconds=now - self.begun)
+        seconds = next(self.turns, None)
+        trainer.should_stop = seconds is None
+        self.steps, self.begun = trainer.global_step, perf_counter()
+        self.until = self.begun + (seconds or 0)
+
+
+def train(harness):
+    """With the Trainer, logger, checkpoints and progress bar of `gfn-design fit`."""
+    module = build(harness.task)
+    data = module.data
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            max_steps=-1,
+            max_epochs=-1,
+            log_every_n_steps=20,
+            limit_val_batches=0,
+            enable_model_summary=False,
+            accelerator="cpu",
+            default_root_dir=folder,
+            logger=CSVLog(Path(folder, "log.csv")),
+            callbacks=[
+                SaveLast(Path(folder, "last.ckpt"), 500),
+                Progress(),
+                Turns(harness, facts(module)),
+            ],
+        )
+        trainer.fit(module, datamodule=data)
+
+
+if __name__ == "__main__":
+    harness = Harness()
+    torch.set_num_threads(harness.task["threads"])
+    if harness.task["level"] == "trainer":
+        train(harness)
+    else:
+        serve(prepare, harness)

@@ -1,0 +1,36 @@
+"""Compilation as an option: faster where a compiler is, the same results everywhere."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+OPTIONS: dict[str, str | int | bool] = {"cpp_wrapper": True}  # calls kernels from C++
+logger = logging.getLogger(__name__)
+
+
+class Compiled:
+    """A function that `torch.compile` compiles for each shape of its arguments, at the first call.
+
+    Where that fails, for want of a C++ compiler say, the function runs as it is, and one line in
+    the log says why.
+
+    Args:
+        function: Pure, with shapes that follow from those of its arguments.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.run = torch.compile(function, fullgraph=True, dynamic=False, options=OPTIONS)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function returns."""
+        try:
+            return self.run(*arguments)
+        except Exception as error:  # whatever a compiler chain may raise
+            answer = self.function(*arguments)  # raises what is not the compiler's fault
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            logger.warning("%s runs uncompiled: %s", self.function.__name__, reason[0])
+            self.run = self.function
+            return answer
