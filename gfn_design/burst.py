@@ -1,36 +1,92 @@
 """Several sampled batches in one step of Lightning, whose bookkeeping costs as much as a small one.
 
 Everything that counts batches goes on counting them: global steps, schedulers, logs, validation,
-checkpoints. A burst ends where any of these is due.
+checkpoints. A burst ends where any of these is due, and after a tenth of a second, so that the
+progress bar moves and large batches are taken one by one.
 """
 
 import math
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.profilers import PassThroughProfiler
+
+SECONDS = 0.1
+HOOKS = (
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+)
 
 
-def room(trainer: Trainer) -> int:
+def burst(module: LightningModule, optimizer: Any, closure: Callable[[], Any], most: int) -> None:
+    """Take optimizer steps, each on a batch of its own.
+
+    Args:
+        module: Its `training_step` needs no batch from a loader.
+        optimizer: The one Lightning gives to `optimizer_step`.
+        closure: Likewise; all of Lightning's work around a `training_step` and its gradient.
+        most: Steps, at most.
+    """
+    trainer, end = module.trainer, monotonic() + SECONDS
+    bare = _is_bare(trainer)
+    for _ in range(min(most, _room(trainer)) - 1):
+        if bare:
+            with trainer.precision_plugin.train_step_context():
+                loss = module.training_step(0, 0)
+            optimizer.optimizer.zero_grad()
+            loss.backward()
+            optimizer.optimizer.step()
+        else:
+            optimizer.step(closure=closure)
+        _next_batch(trainer)
+        if monotonic() > end:
+            break
+    optimizer.step(closure=closure)
+
+
+def _is_bare(trainer: Trainer) -> bool:
+    """Whether there is nothing in a step but a gradient and an update."""
+    hooked = any(
+        getattr(type(callback), hook) is not getattr(Callback, hook)
+        for callback in trainer.callbacks
+        for hook in HOOKS
+    ) or any(
+        getattr(type(trainer.lightning_module), hook) is not getattr(LightningModule, hook)
+        for hook in (*HOOKS, "backward", "optimizer_zero_grad", "configure_gradient_clipping")
+    )
+    return not (
+        hooked
+        or trainer.gradient_clip_val
+        or getattr(trainer.precision_plugin, "scaler", None)
+        or not isinstance(trainer.profiler, PassThroughProfiler)
+    )
+
+
+def _room(trainer: Trainer) -> int:
     """How many batches the present step of Lightning may carry, at least 1."""
-    if trainer.accumulate_grad_batches > 1:
+    if trainer.accumulate_grad_batches > 1 or trainer.world_size > 1:
         return 1
     loop = trainer.fit_loop.epoch_loop
     done, here = loop.total_batch_idx, loop.batch_idx  # before the present batch
-    validated = done if trainer.check_val_every_n_epoch is None else here
-    periods = [
+    due = [
         (loop._batches_that_stepped, trainer.log_every_n_steps),
-        (validated, trainer.val_check_batch),
+        (done if trainer.check_val_every_n_epoch is None else here, trainer.val_check_batch),
     ]
     for callback in trainer.checkpoint_callbacks:
-        periods.append((trainer.global_step, getattr(callback, "_every_n_train_steps", 0)))
+        due.append((trainer.global_step, getattr(callback, "_every_n_train_steps", 0)))
     ends = [trainer.num_training_batches - here]
     if trainer.max_steps > 0:
         ends.append(trainer.max_steps - trainer.global_step)
-    ends += [period - count % period for count, period in periods if period and period < math.inf]
+    ends += [every - count % every for count, every in due if every and every < math.inf]
     return max(1, int(min(ends)))
 
 
-def next_batch(trainer: Trainer) -> None:
-    """Count the batch whose optimizer step was just taken as done, and another as begun."""
+def _next_batch(trainer: Trainer) -> None:
+    """Count a batch as done after its optimizer step, and begin another, as Lightning would."""
     loop = trainer.fit_loop.epoch_loop
     step = loop.automatic_optimization.optim_progress.optimizer.step
     step.increment_completed()

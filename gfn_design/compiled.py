@@ -22,7 +22,7 @@ class Compiled:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.run = torch.compile(function, fullgraph=True, dynamic=False, options=OPTIONS)
+        self.run = torch.compile(function, dynamic=False, options=OPTIONS)
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns."""

@@ -1,5 +1,6 @@
 """The LightningModule: draw trajectories, score them, improve the policy."""
 
+import math
 import os
 from collections.abc import Callable
 from functools import partial, reduce
@@ -10,7 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from gfn_design.burst import next_batch, room
+from gfn_design.burst import burst
 from gfn_design.compiled import Compiled
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
@@ -41,16 +42,32 @@ class Candidates(NamedTuple):
     log_reward: Tensor
 
 
-def losses(
+def play(
     environment: Environment,
     policy: Policy,
     objective: Objective,
-    trajectories: Trajectories,
+    reward: Callable[[Tensor], Tensor],
+    uniform: Tensor,
     opening: Opening | None,
-) -> dict[str, Tensor]:
-    """The losses of trajectories that the present policy drew."""
-    now = score(environment, policy, trajectories, opening)
-    return objective(now, now.detach())
+    static: bool,
+    walk: Callable[..., Any],
+) -> tuple[Trajectories, dict[str, Tensor]]:
+    """What one training step does but for the gradient: draw, reward, score, find the losses.
+
+    Args:
+        environment: What is built.
+        policy: Draws the trajectories, and learns from them.
+        objective: Gives the losses.
+        reward: log R of objects.
+        uniform: The randomness, ``float[batch, max_steps]`` in [0, 1).
+        opening: See `sample`.
+        static: No shape may depend on a value, for this is compiled.
+        walk: See `sample`.
+    """
+    drawn = sample(environment, policy, uniform, opening, walk)
+    drawn = drawn._replace(log_reward=reward(drawn.objects))
+    now = score(environment, policy, drawn, opening if static else None)
+    return drawn, objective(now, now.detach())
 
 
 class GFlowNet(LightningModule):
@@ -73,8 +90,9 @@ class GFlowNet(LightningModule):
         log_z_lr: Learning rate of log Z.
         optimizer: Builds the optimizer from parameter groups.
         compile: Compile the roll-out: faster from the second batch on, the same results.
-        burst: Batches that one step of Lightning may carry. All counts stay counts of batches; a
-            callback's `on_train_batch_end` is called once a burst.
+        burst: Batches that one step of Lightning may carry where they are fast, on one device. All
+            counts stay counts of batches, but a callback's `on_train_batch_end` sees whole bursts;
+            1 shows it every batch.
         exact_limit: Evaluate exactly where the environment has at most so many states.
         seed: Of all draws; None takes the one given to Lightning's `seed_everything`, else 0.
     """
@@ -92,7 +110,7 @@ class GFlowNet(LightningModule):
         log_z_lr: float = 0.1,
         optimizer: Callable[[Any], Optimizer] = ADAM,
         compile: bool = False,
-        burst: int = 10,
+        burst: int = 50,
         exact_limit: int = 4_000_000,
         seed: int | None = None,
     ) -> None:
@@ -118,9 +136,9 @@ class GFlowNet(LightningModule):
         few = environment.n_states is not None
         self.opening = Opening(environment, batch_size, BLOCK) if few else None
         self.walk = Compiled(walk) if compile else walk
-        # Where lengths differ shapes do, and compiling anew costs more than it saves.
+        # Where lengths differ, shapes do: then the walk alone is compiled.
         self.static = compile and environment.fixed_length
-        self.losses = Compiled(losses) if self.static else losses
+        self.play = Compiled(play) if self.static else play
         self.learning_rates = {"policy": lr, "critic": critic_lr, "log_z": log_z_lr}
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         if self.seed < 0:
@@ -162,18 +180,14 @@ class GFlowNet(LightningModule):
         """Draw `n` trajectories; equal arguments draw the same on the same rank."""
         shape = (n, self.environment.max_steps)
         noise = uniform_noise(shape, self.device, self.seed, stream, self.global_rank, draw)
-        opening = self.opening if n == self.batch_size else None
-        return sample(self.environment, self.policy, noise, opening, self.walk)
+        usual = n == self.batch_size  # another number would be compiled anew
+        opening, steps = (self.opening, self.walk) if usual else (None, walk)
+        return sample(self.environment, self.policy, noise, opening, steps)
 
     def forward(self, n: int, stream: int, draw: int) -> Trajectories:
         """Draw and reward `n` trajectories."""
         trajectories = self.draw(n, stream, draw)
         return trajectories._replace(log_reward=self.log_reward(trajectories.objects))
-
-    def batch_losses(self, trajectories: Trajectories) -> dict[str, Tensor]:
-        """The losses of trajectories, by name, with gradients."""
-        opening = self.opening if self.static else None  # shapes must not follow from values
-        return self.losses(self.environment, self.policy, self.objective, trajectories, opening)
 
     def log_reward(self, objects: Tensor) -> Tensor:
         """log R in nats, ``float[batch]``; see `score_objects`."""
@@ -189,20 +203,43 @@ class GFlowNet(LightningModule):
         with torch.autocast(objects.device.type, enabled=False):  # in full precision always
             scores = reward.score(objects)
             log_reward = reward.log_of(scores)
+        self._check(objects, log_reward)
+        return scores, log_reward
+
+    def _check(self, objects: Tensor, log_reward: Tensor) -> None:
+        """Refuse log-rewards that nothing can be learned from."""
         if log_reward.shape != (len(objects),):
             raise InputError(
                 f"the score of {len(objects)} objects must be {len(objects)} numbers, "
                 f"got the shape {tuple(log_reward.shape)}"
             )
+        if math.isfinite(log_reward.sum()):
+            return
         bad = ~log_reward.isfinite()
-        if bad.any():
-            text = self.environment.decode(objects[bad][:1])[0]
-            raise InputError(
-                f"the reward of '{text}' is not a positive number "
-                f"(log R = {log_reward[bad][0].item():g}; {int(bad.sum())} of {len(bad)} objects); "
-                "mend the score, or set the reward's minimum"
-            )
-        return scores, log_reward
+        text = self.environment.decode(objects[bad][:1])[0]
+        raise InputError(
+            f"the reward of '{text}' is not a positive number "
+            f"(log R = {log_reward[bad][0].item():g}; {int(bad.sum())} of {len(bad)} objects); "
+            "mend the score, or set the reward's minimum"
+        )
+
+    def batch(self) -> tuple[Trajectories, dict[str, Tensor]]:
+        """The next batch of training, and its losses by name, with gradients."""
+        shape = (self.batch_size, self.environment.max_steps)
+        key = (self.seed, TRAINING, self.global_rank, self.draws)
+        trajectories, losses = self.play(
+            self.environment,
+            self.policy,
+            self.objective,
+            self.data.reward_on(self.device),
+            uniform_noise(shape, self.device, *key),
+            self.opening,
+            self.static,
+            walk if self.static else self.walk,
+        )
+        self._check(trajectories.objects, trajectories.log_reward)
+        self.draws += 1
+        return trajectories, losses
 
     def _gather(self, x: Tensor) -> Tensor:
         """`x` of every rank, stacked."""
@@ -210,10 +247,8 @@ class GFlowNet(LightningModule):
         return cast(Tensor, self.all_gather(x)) if several else x
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
-        trajectories = self(self.batch_size, TRAINING, self.draws)
-        self.draws += 1
+        trajectories, losses = self.batch()
         self.trajectories += self.batch_size * self.trainer.world_size
-        losses = self.batch_losses(trajectories)
         self.found.add(trajectories.objects)
         every = cast(int, getattr(self.trainer, "log_every_n_steps"))  # noqa: B009 # untyped
         if every and (self.trainer.global_step + 1) % every == 0:
@@ -292,11 +327,9 @@ class GFlowNet(LightningModule):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Several batches, each with a `training_step` and everything else that Lightning does."""
-        for _ in range(min(self.burst, room(self.trainer)) - 1):
-            optimizer.step(closure=optimizer_closure)
-            next_batch(self.trainer)
-        optimizer.step(closure=optimizer_closure)
+        """Several batches, each with a `training_step` and an update."""
+        assert optimizer_closure is not None  # Lightning always has one
+        burst(self, optimizer, optimizer_closure, self.burst)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.found.update(self._gather)

@@ -120,7 +120,7 @@ def _prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet
     defaults = {
         "max_steps": 1000,
         "max_epochs": -1,
-        "log_every_n_steps": 20,
+        "log_every_n_steps": 50,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "val_check_interval": evaluate_every,

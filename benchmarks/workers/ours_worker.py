@@ -76,9 +76,7 @@ def prepare(task):
 
     def step(n):
         for _ in range(n):
-            trajectories = module(module.batch_size, 0, module.draws)
-            module.draws += 1
-            losses = module.batch_losses(trajectories)
+            _, losses = module.batch()
             optimizer.zero_grad()
             sum(losses.values()).backward()
             optimizer.step()
@@ -123,7 +121,7 @@ def train(harness):
         trainer = Trainer(
             max_steps=-1,
             max_epochs=-1,
-            log_every_n_steps=20,
+            log_every_n_steps=50,
             limit_val_batches=0,
             enable_model_summary=False,
             accelerator="cpu",

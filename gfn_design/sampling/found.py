@@ -39,12 +39,13 @@ class Found:
 
     def add(self, objects: Tensor) -> None:
         """Note objects ``int64[batch, *state_shape]``; cheap, `update` does the work."""
-        self._recent.append(object_keys(self.environment, objects))
+        self._recent.append(objects)
 
     def update(self, gather: Callable[[Tensor], Tensor]) -> None:
         """Merge what was noted since the last call, on all ranks (`gather` collects from them)."""
         if self._recent:
-            recent = gather(torch.cat(self._recent)).flatten().cpu().unique()
+            keys = object_keys(self.environment, torch.cat(self._recent))
+            recent = gather(keys).flatten().cpu().unique()
             new = recent[~torch.isin(recent, self.keys)]
             self.keys = torch.cat([self.keys, new]).sort().values
             self._recent.clear()

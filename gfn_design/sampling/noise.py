@@ -1,10 +1,13 @@
 """Randomness as an input: every draw is a function of a few integers."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
 
 TRAINING, EVALUATION, CANDIDATES = range(3)  # streams that never share a draw
+SEEDS = 256
 
 
 def uniform_noise(shape: tuple[int, ...], device: torch.device, *key: int) -> Tensor:
@@ -14,6 +17,13 @@ def uniform_noise(shape: tuple[int, ...], device: torch.device, *key: int) -> Te
     come from a key repeat neither across ranks nor across a restart. (By chance they may: of the
     key torch uses 32 bits on a CPU, so about one of 100,000 batches repeats another.)
     """
-    entropy = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-    generator = torch.Generator(device).manual_seed(entropy % 2**63)
+    *stream, draw = key
+    entropy = _entropy(*stream, draw // SEEDS)[draw % SEEDS]
+    generator = torch.Generator(device).manual_seed(entropy)
     return torch.rand(shape, generator=generator, device=device, dtype=torch.float32)
+
+
+@lru_cache(maxsize=16)
+def _entropy(*key: int) -> list[int]:
+    """Seeds of `SEEDS` draws in a row: one by one they would cost more than the numbers."""
+    return [int(s) for s in np.random.SeedSequence(key).generate_state(SEEDS, np.uint64) >> 1]
