@@ -8,10 +8,11 @@ progress bar moves and large batches are taken one by one.
 import math
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.profilers import PassThroughProfiler
+from torch import Tensor
 
 SECONDS = 0.1
 HOOKS = (
@@ -31,12 +32,13 @@ def burst(module: LightningModule, optimizer: Any, closure: Callable[[], Any], m
         closure: Likewise; all of Lightning's work around a `training_step` and its gradient.
         most: Steps, at most.
     """
-    trainer, end = module.trainer, monotonic() + SECONDS
+    trainer: Any = module.trainer  # whose attributes are not all typed
+    end = monotonic() + SECONDS
     bare = _is_bare(trainer)
     for _ in range(min(most, _room(trainer)) - 1):
         if bare:
             with trainer.precision_plugin.train_step_context():
-                loss = module.training_step(0, 0)
+                loss = cast(Tensor, module.training_step(0, 0))
             optimizer.optimizer.zero_grad()
             loss.backward()
             optimizer.optimizer.step()
@@ -48,7 +50,7 @@ def burst(module: LightningModule, optimizer: Any, closure: Callable[[], Any], m
     optimizer.step(closure=closure)
 
 
-def _is_bare(trainer: Trainer) -> bool:
+def _is_bare(trainer: Any) -> bool:
     """Whether there is nothing in a step but a gradient and an update."""
     hooked = any(
         getattr(type(callback), hook) is not getattr(Callback, hook)
@@ -66,7 +68,7 @@ def _is_bare(trainer: Trainer) -> bool:
     )
 
 
-def _room(trainer: Trainer) -> int:
+def _room(trainer: Any) -> int:
     """How many batches the present step of Lightning may carry, at least 1."""
     if trainer.accumulate_grad_batches > 1 or trainer.world_size > 1:
         return 1
@@ -76,8 +78,10 @@ def _room(trainer: Trainer) -> int:
         (loop._batches_that_stepped, trainer.log_every_n_steps),
         (done if trainer.check_val_every_n_epoch is None else here, trainer.val_check_batch),
     ]
-    for callback in trainer.checkpoint_callbacks:
-        due.append((trainer.global_step, getattr(callback, "_every_n_train_steps", 0)))
+    due += [
+        (trainer.global_step, getattr(callback, "_every_n_train_steps", 0))
+        for callback in trainer.checkpoint_callbacks
+    ]
     ends = [trainer.num_training_batches - here]
     if trainer.max_steps > 0:
         ends.append(trainer.max_steps - trainer.global_step)
@@ -85,7 +89,7 @@ def _room(trainer: Trainer) -> int:
     return max(1, int(min(ends)))
 
 
-def _next_batch(trainer: Trainer) -> None:
+def _next_batch(trainer: Any) -> None:
     """Count a batch as done after its optimizer step, and begin another, as Lightning would."""
     loop = trainer.fit_loop.epoch_loop
     step = loop.automatic_optimization.optim_progress.optimizer.step

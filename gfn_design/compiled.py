@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-OPTIONS: dict[str, str | int | bool] = {"cpp_wrapper": True}  # calls kernels from C++
+OPTIONS: dict[str, Any] = {"cpp_wrapper": True}  # calls kernels from C++
 logger = logging.getLogger(__name__)
 
 

@@ -65,7 +65,8 @@ def play(
         walk: See `sample`.
     """
     drawn = sample(environment, policy, uniform, opening, walk)
-    drawn = drawn._replace(log_reward=reward(drawn.objects))
+    with torch.autocast(uniform.device.type, enabled=False):  # in full precision always
+        drawn = drawn._replace(log_reward=reward(drawn.objects))
     now = score(environment, policy, drawn, opening if static else None)
     return drawn, objective(now, now.detach())
 
@@ -89,7 +90,8 @@ class GFlowNet(LightningModule):
         critic_lr: Learning rate of the critic.
         log_z_lr: Learning rate of log Z.
         optimizer: Builds the optimizer from parameter groups.
-        compile: Compile the roll-out: faster from the second batch on, the same results.
+        compiled: Compile the training step where lengths are fixed, else the roll-out; the first
+            batch takes some seconds longer, the others are faster, and results are the same.
         burst: Batches that one step of Lightning may carry where they are fast, on one device. All
             counts stay counts of batches, but a callback's `on_train_batch_end` sees whole bursts;
             1 shows it every batch.
@@ -109,7 +111,7 @@ class GFlowNet(LightningModule):
         critic_lr: float = 5e-3,
         log_z_lr: float = 0.1,
         optimizer: Callable[[Any], Optimizer] = ADAM,
-        compile: bool = False,
+        compiled: bool = False,
         burst: int = 50,
         exact_limit: int = 4_000_000,
         seed: int | None = None,
@@ -135,9 +137,9 @@ class GFlowNet(LightningModule):
         self.optimizer, self.exact_limit = optimizer, exact_limit
         few = environment.n_states is not None
         self.opening = Opening(environment, batch_size, BLOCK) if few else None
-        self.walk = Compiled(walk) if compile else walk
+        self.walk = Compiled(walk) if compiled else walk
         # Where lengths differ, shapes do: then the walk alone is compiled.
-        self.static = compile and environment.fixed_length
+        self.static = compiled and environment.fixed_length
         self.play = Compiled(play) if self.static else play
         self.learning_rates = {"policy": lr, "critic": critic_lr, "log_z": log_z_lr}
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed

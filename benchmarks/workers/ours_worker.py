@@ -40,10 +40,9 @@ def build(task):
         environment = Sequence(letters, work["length"], work["order"])
     torch.manual_seed(0)
     network = partial(MLP, width=work["width"], depth=work["depth"])
-    rates = {"lr": 0.0, "log_z_lr": 0.0, "critic_lr": 0.0}
-    objective = TrajectoryBalance()
-    settings = {"backward": "shared", "network": network, "exact_limit": 0, "compile": True} | rates | options
-    module = GFlowNet(environment, objective, batch_size=work["batch_size"], seed=0, **settings)
+    settings = {"backward": "shared", "network": network, "exact_limit": 0, "compiled": True}
+    settings |= {"lr": 0.0, "log_z_lr": 0.0, "critic_lr": 0.0, "batch_size": work["batch_size"]}
+    module = GFlowNet(environment, TrajectoryBalance(), seed=0, **(settings | options))
     module.use(Data())
     if work["target_length"] is not None:
         bias = module.policy.forward_policy.layers[-1].bias.data

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
 
-ONE_HOT_LIMIT = 96  # columns up to which a one-hot product is faster than an embedding sum
+FEW_SLOTS = 4  # up to so many, adding up rows is fastest
+FEW_COLUMNS = 96  # up to so many, a one-hot product is
 
 
 class SlotEmbedding(nn.Module):
@@ -41,12 +42,15 @@ class SlotEmbedding(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """``int64[batch, *state_shape]`` to ``float[batch, width]``."""
         states = states.flatten(1)
-        if self.columns > ONE_HOT_LIMIT:  # without storing zeros
-            rows = (states + self.offsets).masked_fill(states < 0, self.columns)
-            summed = F.embedding_bag(rows, self.weight, mode="sum", padding_idx=self.columns)
-            return summed + self.bias
-        one_hot = states.index_select(1, self.slots) == self.values
-        return torch.addmm(self.bias, one_hot.to(self.weight.dtype), self.weight[:-1])
+        if states.shape[1] > FEW_SLOTS and self.columns <= FEW_COLUMNS:
+            one_hot = states.index_select(1, self.slots) == self.values
+            return torch.addmm(self.bias, one_hot.to(self.weight.dtype), self.weight[:-1])
+        blank = self.columns
+        rows = (states + self.offsets).masked_fill(states < 0, blank)
+        if states.shape[1] <= FEW_SLOTS:
+            return F.embedding(rows, self.weight, padding_idx=blank).sum(1) + self.bias
+        summed = F.embedding_bag(rows, self.weight, mode="sum", padding_idx=blank)
+        return summed + self.bias
 
 
 class MLP(nn.Module):

@@ -31,7 +31,8 @@ class SaveLast(Checkpoint):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         step = trainer.global_step
-        if step != self.saved and (step % self._every_n_train_steps == 0 or step == trainer.max_steps):
+        due = step % self._every_n_train_steps == 0 or step == trainer.max_steps
+        if due and step != self.saved:
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, *_: Any) -> None:

@@ -41,12 +41,8 @@ class Reward(nn.Module):
         self.minimum, self.maximum = minimum, maximum
 
     def forward(self, objects: Tensor) -> Tensor:
-        """log R in nats, ``float[batch]``; not finite where the score is NaN or not positive.
-
-        In full precision always, under whatever precision a policy trains.
-        """
-        with torch.autocast(objects.device.type, enabled=False):
-            return self.log_of(self.score(objects))
+        """log R in nats, ``float[batch]``; not finite where the score is NaN or not positive."""
+        return self.log_of(self.score(objects))
 
     def log_of(self, score: Tensor) -> Tensor:
         """log R of objects that have this score, ``float[batch]``."""

@@ -34,7 +34,8 @@ class Opening(nn.Module):
 
     def __init__(self, environment: Environment, most: int, steps: int) -> None:
         super().__init__()
-        layer, layers = environment.initial(1), []
+        layer = environment.initial(1)
+        layers: list[Tensor] = []
         while 0 < len(layer) <= most and len(layers) < min(steps, environment.max_steps):
             layers.append(layer)
             legal = environment.legal(layer)[:, : environment.n_moves]

@@ -106,9 +106,10 @@ def walk(
         trajectories were going before each step and after the last: ``bool[batch, steps + 1]``.
     """
     states, actions, undone, alive = [], [], [], [going]
-    known = opening and policy.forward_log_probs(opening.states, environment.legal(opening.states))
+    if opening is not None:
+        known = policy.forward_log_probs(opening.states, environment.legal(opening.states))
     for time, u in enumerate(uniform.unbind(1)):
-        if opening is not None and known is not None and time < opening.steps:
+        if opening is not None and time < opening.steps:
             log_probs = known.index_select(0, opening.rows(environment.state_index(state)))
         else:
             log_probs = policy.forward_log_probs(state, environment.legal(state))
@@ -290,7 +291,8 @@ def score(
     else:
         values = value.float().gather(0, left_at.flatten()).view(alive.shape)
     if not environment.fixed_length:
-        log_pf, log_pb, values = log_pf.where(alive, 0), log_pb.where(moves, 0), values.where(alive, 0)
+        log_pf, values = log_pf.where(alive, 0), values.where(alive, 0)
+        log_pb = log_pb.where(moves, 0)
     goes_on = torch.cat([alive[:, 1:], torch.zeros_like(alive[:, :1])], dim=1)
     return Scored(log_pf, log_pb, values, alive, alive & ~goes_on, log_reward)
 
