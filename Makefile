@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format bench bench-full clean
 
 demo: .venv/installed
 	$(BIN)/gfn-design demo
@@ -15,6 +15,14 @@ check: .venv/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Speed against other libraries, which get virtual environments of their own in .venv-bench.
+bench: .venv/installed
+	$(BIN)/python benchmarks/speed.py
+
+bench-full: .venv/installed
+	$(BIN)/python benchmarks/speed.py --full
+	$(BIN)/python benchmarks/phases.py
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix
@@ -36,4 +44,4 @@ format: .venv/installed-dev
 	touch $@ .venv/installed
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-bench
