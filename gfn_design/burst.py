@@ -2,7 +2,8 @@
 
 Everything that counts batches goes on counting them: global steps, schedulers, logs, validation,
 checkpoints. A burst ends where any of these is due, and after a tenth of a second, so that the
-progress bar moves and large batches are taken one by one.
+progress bar moves and large batches are taken one by one. Callbacks that look at every batch, other
+than those known to bear with bursts, switch them off.
 """
 
 import math
@@ -11,11 +12,14 @@ from time import monotonic
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, Timer
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 
 SECONDS = 0.1
-HOOKS = (
+PATIENT = (ModelCheckpoint, ProgressBar, Timer)  # callbacks that see whole bursts and miss nothing
+BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
+GRADIENT_HOOKS = (
     "on_before_zero_grad",
     "on_before_backward",
     "on_after_backward",
@@ -50,27 +54,39 @@ def burst(module: LightningModule, optimizer: Any, closure: Callable[[], Any], m
     optimizer.step(closure=closure)
 
 
+def _overrides(part: Any, base: type, hooks: tuple[str, ...]) -> bool:
+    return any(getattr(type(part), hook) is not getattr(base, hook) for hook in hooks)
+
+
 def _is_bare(trainer: Any) -> bool:
     """Whether there is nothing in a step but a gradient and an update."""
-    hooked = any(
-        getattr(type(callback), hook) is not getattr(Callback, hook)
-        for callback in trainer.callbacks
-        for hook in HOOKS
-    ) or any(
-        getattr(type(trainer.lightning_module), hook) is not getattr(LightningModule, hook)
-        for hook in (*HOOKS, "backward", "optimizer_zero_grad", "configure_gradient_clipping")
-    )
+    own = (*GRADIENT_HOOKS, "backward", "optimizer_zero_grad", "configure_gradient_clipping")
     return not (
-        hooked
+        any(_overrides(callback, Callback, GRADIENT_HOOKS) for callback in trainer.callbacks)
+        or _overrides(trainer.lightning_module, LightningModule, own)
         or trainer.gradient_clip_val
         or getattr(trainer.precision_plugin, "scaler", None)
         or not isinstance(trainer.profiler, PassThroughProfiler)
     )
 
 
+def _wants_each_batch(trainer: Any) -> bool:
+    """Whether a callback, the module or a scheduler has something to do after every batch."""
+    return (
+        _overrides(trainer.lightning_module, LightningModule, BATCH_HOOKS)
+        or any(s.reduce_on_plateau and s.interval == "step" for s in trainer.lr_scheduler_configs)
+        or any(
+            _overrides(callback, Callback, BATCH_HOOKS)
+            and not isinstance(callback, PATIENT)
+            and not getattr(callback, "sees_bursts", False)
+            for callback in trainer.callbacks
+        )
+    )
+
+
 def _room(trainer: Any) -> int:
     """How many batches the present step of Lightning may carry, at least 1."""
-    if trainer.accumulate_grad_batches > 1 or trainer.world_size > 1:
+    if trainer.accumulate_grad_batches > 1 or trainer.world_size > 1 or _wants_each_batch(trainer):
         return 1
     loop = trainer.fit_loop.epoch_loop
     done, here = loop.total_batch_idx, loop.batch_idx  # before the present batch

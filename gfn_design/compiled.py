@@ -22,11 +22,12 @@ class Compiled:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.run = torch.compile(function, dynamic=False, options=OPTIONS)
+        self.run: Callable[..., Any] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns."""
         try:
+            self.run = self.run or torch.compile(self.function, dynamic=False, options=OPTIONS)
             return self.run(*arguments)
         except Exception as error:  # whatever a compiler chain may raise
             answer = self.function(*arguments)  # raises what is not the compiler's fault

@@ -92,9 +92,9 @@ class GFlowNet(LightningModule):
         optimizer: Builds the optimizer from parameter groups.
         compiled: Compile the training step where lengths are fixed, else the roll-out; the first
             batch takes some seconds longer, the others are faster, and results are the same.
-        burst: Batches that one step of Lightning may carry where they are fast, on one device. All
-            counts stay counts of batches, but a callback's `on_train_batch_end` sees whole bursts;
-            1 shows it every batch.
+        burst: Batches that one step of Lightning may carry where they are fast, on one device, and
+            where no callback wants to see every batch (see `gfn_design.burst`). All counts stay
+            counts of batches.
         exact_limit: Evaluate exactly where the environment has at most so many states.
         seed: Of all draws; None takes the one given to Lightning's `seed_everything`, else 0.
     """

@@ -86,6 +86,8 @@ def prepare(task):
 class Turns(Callback):
     """Trains when told to, in turns; ends when there are no more."""
 
+    sees_bursts = True
+
     def __init__(self, harness, facts):
         self.harness, self.facts, self.turns = harness, facts, harness.turns()
         self.begun = perf_counter()

@@ -25,6 +25,8 @@ class SaveLast(Checkpoint):
         every: Optimizer steps, which are sampled batches unless gradients are accumulated.
     """
 
+    sees_bursts = True  # see gfn_design.burst
+
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.saved = path, -1
         self._every_n_train_steps = every  # as Lightning's own callback names it

@@ -53,6 +53,12 @@ class Opening(nn.Module):
         return torch.searchsorted(self.keys, keys)
 
 
+def each(states: Tensor) -> tuple[Tensor, Tensor]:
+    """Every state of a batch, and where it is; see `distinct`."""
+    shape = states.shape[:2]
+    return states.flatten(0, 1), torch.arange(shape.numel(), device=states.device).view(shape)
+
+
 def distinct(
     environment: Environment, states: Tensor, real: Tensor, opening: Opening | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -73,10 +79,10 @@ def distinct(
         ``int64[batch, times]``; anywhere, where not real.
     """
     if opening is not None:
-        early, late = states[:, : opening.steps], states[:, opening.steps :]
-        own = torch.arange(late.shape[0] * late.shape[1], device=late.device).view(late.shape[:2])
+        early = states[:, : opening.steps]
         known = opening.rows(environment.state_index(early.flatten(0, 1))).view(early.shape[:2])
-        seen = torch.cat([opening.states, late.flatten(0, 1)])
+        late, own = each(states[:, opening.steps :])
+        seen = torch.cat([opening.states, late])
         return seen, torch.cat([known, len(opening.states) + own], 1)
     every = states.flatten(0, 1)
     if environment.n_states is not None and every.device.type == "cpu":
@@ -86,6 +92,6 @@ def distinct(
         some, where = one_of_each(environment.state_index(every))
         return every[some], where.view(real.shape)
     if environment.fixed_length:  # all are real
-        return every, torch.arange(len(every), device=every.device).view(real.shape)
+        return each(states)
     where = (real.flatten().cumsum(0) - 1).clamp(min=0)
     return every[real.flatten()], where.view(real.shape)

@@ -1,0 +1,846 @@
+"""What makes training fast changes nothing else: openings, distinct states, compilation, bursts.
+
+A test that draws says how often it would fail by chance if its seed were not fixed. Two sums of
+the same numbers in another order differ by rounding; an action is then drawn differently only if
+its random number lies within that rounding of a bound, about once in a million draws.
+"""
+
+import csv
+import logging
+import shutil
+from itertools import product
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from gfn_design import (
+    MLP,
+    ActorCritic,
+    DataModule,
+    FunctionData,
+    GFlowNet,
+    Hypergrid,
+    HypergridData,
+    InputError,
+    Policy,
+    Reward,
+    Sequence,
+    TrajectoryBalance,
+    sample,
+    score,
+)
+from gfn_design.compiled import Compiled
+from gfn_design.report.log import CSVLog, SaveLast
+from gfn_design.rewards.reward import TableScore
+from gfn_design.sampling import trajectories as trajectories_module
+from gfn_design.sampling.noise import SEEDS, TRAINING, _entropy, uniform_noise
+from gfn_design.sampling.opening import Opening, distinct, one_of_each
+from gfn_design.sampling.trajectories import BLOCK
+
+CPU = torch.device("cpu")
+FIXED = [
+    Sequence("ABC", 5, "append"),
+    Sequence("AB", 5, "prepend-append"),
+    Sequence("AB", 4, "any"),
+    Sequence("AB", BLOCK + 3, "append"),  # more steps than an opening has
+]
+ENVIRONMENTS = [Hypergrid(2, 5), Hypergrid(3, 4), *FIXED]
+
+
+def tiny(environment, outputs):
+    return MLP(environment, outputs, width=16, depth=1)
+
+
+def noise(environment, n, *key):
+    return uniform_noise((n, environment.max_steps), CPU, *(key or (0,)))
+
+
+class TableData(DataModule):
+    """A different reward, between 0.05 and 2, for every sequence."""
+
+    def make_reward(self, environment):
+        n = environment.slot_sizes[0] ** environment.length
+        table = torch.rand(n, generator=torch.Generator().manual_seed(0)).square() * 2 + 0.05
+        return Reward(TableScore(table, environment.length))
+
+
+def gflownet(kind=GFlowNet, environment=None, objective=None, **options):
+    seed_everything(options.get("seed", 0), verbose=False)
+    options = {"network": tiny, "critic": tiny, "batch_size": 16, "lr": 5e-3} | options
+    return kind(environment or Hypergrid(2, 4), objective or TrajectoryBalance(), **options)
+
+
+def trainer(folder, **options):
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "num_sanity_val_steps": 0,
+        "limit_val_batches": 0,
+        "accelerator": "cpu",
+        "default_root_dir": folder,
+        "max_epochs": -1,
+    }
+    return Trainer(**(quiet | options))
+
+
+# The states of an opening.
+
+
+def layers(environment):
+    """The states that have been reached after 0, 1, ... moves and may be left, as sets."""
+    slots = [range(size) for size in environment.slot_sizes]
+    if isinstance(environment, Hypergrid):
+        cells = list(product(*slots))
+        return [{x for x in cells if sum(x) == moves} for moves in range(environment.max_steps)]
+    length = environment.length
+    if environment.order == "any":
+        every = list(product(*[(-1, *slot) for slot in slots]))
+        return [{x for x in every if length - x.count(-1) == k} for k in range(length)]
+    return [
+        {x + (-1,) * (length - k) for x in product(*slots[:k])} if k else {(-1,) * length}
+        for k in range(length)
+    ]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 9, 16, 40, 10**6])
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
+def test_an_opening_has_the_states_that_its_steps_leave(environment, most):
+    """All of them, once and in order; its steps end at the limit or before one that leaves more."""
+    every = layers(environment)
+    for limit in (1, 3, BLOCK, 1000):
+        opening = Opening(environment, most, limit)
+        steps = opening.steps
+        assert 1 <= steps <= min(limit, environment.max_steps)
+        assert all(len(layer) <= most for layer in every[:steps])
+        ended = steps == min(limit, environment.max_steps)
+        assert ended or len(every[steps]) > most
+        states = [tuple(state) for state in opening.states.tolist()]
+        assert len(states) == len(set(states))
+        assert set(states) == set().union(*every[:steps])
+        numbers = environment.state_index(opening.states)
+        assert (numbers.diff() > 0).all()
+        shuffled = torch.randperm(len(states))
+        assert torch.equal(opening.rows(numbers[shuffled]), shuffled)
+        assert opening.rows(numbers.view(-1, 1)).shape == (len(states), 1)
+
+
+def test_an_opening_is_no_part_of_a_checkpoint_and_follows_its_module():
+    model = gflownet(environment=Sequence("AB", 4, "any"))
+    assert not [name for name in model.state_dict() if name.startswith("opening")]
+    assert {"opening.states", "opening.keys"} <= {name for name, _ in model.named_buffers()}
+
+
+class Spy(nn.Module):
+    """Counts the states that a network is given."""
+
+    def __init__(self, environment, outputs):
+        super().__init__()
+        self.network, self.rows = tiny(environment, outputs), 0
+
+    def forward(self, states):
+        self.rows += len(states)
+        return self.network(states)
+
+
+@pytest.mark.parametrize("most", [1, 10, 60])
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
+def test_an_opening_leaves_the_draws_as_they_are(environment, most):
+    """The same noise gives the same trajectories; fails by chance once in 1000."""
+    policy = Policy(environment, Spy)
+    opening = Opening(environment, most, BLOCK)
+    for draw in range(3):
+        uniform = noise(environment, 60, draw)
+        without = sample(environment, policy, uniform)
+        policy.forward_policy.rows = 0
+        for left, right in zip(without, sample(environment, policy, uniform, opening), strict=True):
+            assert torch.equal(left, right)
+        if environment.fixed_length:
+            late = 60 * (environment.max_steps - opening.steps)
+            assert policy.forward_policy.rows == len(opening.states) + late
+
+
+def weighted(scored):
+    """A sum to which every entry contributes in its own way."""
+    fields = (scored.log_pf, scored.log_pb, scored.value)
+    generator = torch.Generator().manual_seed(0)
+    return sum((torch.rand(x.shape, generator=generator) * x).sum() for x in fields)
+
+
+@pytest.mark.parametrize("most", [1, 10, 60])
+@pytest.mark.parametrize("backward", ["uniform", "learned", "shared"])
+@pytest.mark.parametrize("environment", FIXED, ids=str)
+def test_an_opening_leaves_scores_and_gradients_as_they_are(environment, backward, most):
+    policy = Policy(environment, tiny, backward, critic=tiny)
+    drawn = sample(environment, policy, noise(environment, 60))
+    results = []
+    for opening in (None, Opening(environment, most, BLOCK)):
+        policy.zero_grad()
+        scored = score(environment, policy, drawn, opening)
+        weighted(scored).backward()
+        results.append((scored, {k: p.grad.clone() for k, p in policy.named_parameters()}))
+    for left, right in zip(results[0][0], results[1][0], strict=True):
+        torch.testing.assert_close(left, right)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-4, atol=1e-4)
+
+
+# Distinct states.
+
+
+def test_one_of_each_gives_places_of_equal_keys():
+    keys = torch.tensor([7, 3, 7, 7, 0, 3])
+    places, where = one_of_each(keys)
+    assert torch.equal(keys[places], torch.tensor([0, 3, 7]))
+    assert torch.equal(keys[places][where], keys)
+    places, where = one_of_each(keys[:0])
+    assert len(places) == len(where) == 0
+
+
+class Unnumbered(Hypergrid):
+    """A hypergrid that pretends that its states cannot be numbered."""
+
+    def __init__(self, ndim, height):
+        super().__init__(ndim, height)
+        self.n_states = None
+
+    def state_index(self, states):
+        raise TypeError("not numbered")
+
+
+@pytest.mark.parametrize("environment", [*ENVIRONMENTS, Unnumbered(2, 5)], ids=str)
+def test_every_real_state_is_among_the_distinct_ones(environment):
+    """Where they are numbered each once, padding with nonsense or not."""
+    drawn = sample(environment, Policy(environment, tiny), noise(environment, 50))
+    moves = drawn.alive
+    if not environment.fixed_length:
+        moves = drawn.alive & (drawn.actions != environment.stop)
+    for states, real in (
+        (drawn.states, torch.cat([drawn.alive[:, :1], moves], 1)),
+        (drawn.states[:, :-1], drawn.alive),
+        (drawn.states[:, 1:], moves),
+    ):
+        spoiled = states.where(real[..., None], -77)
+        seen, where = distinct(environment, spoiled, real)
+        assert where.shape == real.shape
+        assert torch.equal(seen[where][real], states[real])
+        assert not (seen == -77).any()
+        if environment.n_states is None:
+            assert len(seen) == real.sum()
+        else:
+            assert len(seen.unique(dim=0)) == len(seen)
+            source = not real.all()  # it may stand for padding
+            assert len(seen) <= len(states[real].unique(dim=0)) + source
+
+
+@pytest.mark.parametrize("most", [1, 10, 60])
+@pytest.mark.parametrize("environment", FIXED, ids=str)
+def test_every_state_is_among_those_of_the_opening_and_the_later_ones(environment, most):
+    """The number of states given to a network follows from shapes alone."""
+    opening = Opening(environment, most, BLOCK)
+    for draw in range(2):
+        drawn = sample(environment, Policy(environment, tiny), noise(environment, 50, draw))
+        for states in (drawn.states, drawn.states[:, :-1]):
+            real = torch.ones(states.shape[:2], dtype=torch.bool)
+            seen, where = distinct(environment, states, real, opening)
+            assert torch.equal(seen[where], states)
+            assert len(seen) == len(opening.states) + 50 * (states.shape[1] - opening.steps)
+
+
+# Compilation.
+
+
+def compiles(test):
+    """A test that compiles: slow, and skipped where that is not possible."""
+    for mark in (
+        pytest.mark.slow,
+        pytest.mark.usefixtures("_no_graphs"),
+        pytest.mark.skipif(
+            not (shutil.which("g++") or shutil.which("clang++")),
+            reason="torch.compile needs a C++ compiler",
+        ),
+        # Inside torch: its compiler imports what torch calls deprecated, and looks at the
+        # gradient of every tensor that it meets.
+        pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
+        pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
+    ):
+        test = mark(test)
+    return test
+
+
+BOTH = (False, True)
+SHORT = Sequence("AB", 3, "prepend-append")
+
+
+def graphs():
+    """How many graphs have been compiled since the last reset."""
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+@pytest.fixture
+def _no_graphs():
+    """Begin and end without compiled code, of which torch keeps but a few for a function."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def gradients(model, losses):
+    model.zero_grad()
+    sum(losses.values()).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same_training(models, steps=20, tolerance=1e-3):
+    """The same first batch and gradient, and the same weights after some steps, up to rounding."""
+    (left, ours), (right, theirs) = (model.batch() for model in models)
+    for name, a, b in zip(left._fields, left, right, strict=True):
+        if name == "log_reward":
+            torch.testing.assert_close(a, b)
+        else:
+            assert torch.equal(a, b), name
+    torch.testing.assert_close(ours, theirs)
+    mine, yours = gradients(models[0], ours), gradients(models[1], theirs)
+    torch.testing.assert_close(mine, yours, rtol=1e-3, atol=1e-5)
+    start = {name: p.detach().clone() for name, p in models[0].named_parameters()}
+    for model in models:
+        optimizer = model.configure_optimizers()
+        for _ in range(steps):
+            _, losses = model.batch()
+            optimizer.zero_grad()
+            sum(losses.values()).backward()
+            optimizer.step()
+    ends = [{name: p.detach() for name, p in model.named_parameters()} for model in models]
+    torch.testing.assert_close(*ends, rtol=0, atol=tolerance)
+    assert all((ends[0][name] - p).abs().max() > 10 * tolerance for name, p in start.items())
+
+
+@compiles
+@pytest.mark.parametrize(
+    ("environment", "objective", "backward"),
+    [
+        (Sequence("AB", 3, "append"), TrajectoryBalance, "shared"),
+        (SHORT, TrajectoryBalance, "shared"),
+        (SHORT, ActorCritic, "uniform"),
+    ],
+    ids=["append", "prepend-append", "actor-critic"],
+)
+def test_a_compiled_training_step_is_the_same(environment, objective, backward):
+    """In one graph for all batches; fails by chance once in 1000, when a draw is rounded over."""
+    options = {"environment": environment, "backward": backward}
+    plain, fast = (
+        gflownet(objective=objective(), compiled=compiled, **options).use(TableData())
+        for compiled in BOTH
+    )
+    assert_same_training([plain, fast])
+    assert fast.static
+    assert fast.play.run is not fast.play.function  # it did compile
+    assert graphs() == 1
+
+
+@compiles
+def test_a_compiled_roll_out_is_the_same():
+    """Where lengths differ: a graph for the first steps, one for the others; fails as above."""
+    options = {"environment": Hypergrid(2, 8), "backward": "learned"}
+    plain, fast = (
+        gflownet(compiled=compiled, **options).use(HypergridData(r0=0.1)) for compiled in BOTH
+    )
+    assert_same_training([plain, fast])
+    assert not fast.static
+    assert fast.walk.run is not fast.walk.function
+    assert graphs() == 2
+    fast.load_state_dict(plain.state_dict())
+    for n in (16, 5):  # another number is drawn without compiling anything
+        for left, right in zip(plain(n, 1, 0), fast(n, 1, 0), strict=True):
+            assert torch.equal(left, right)
+    assert graphs() == 2
+
+
+def letters(texts):
+    return [0.1 + text.count("A") for text in texts]
+
+
+@compiles
+def test_a_reward_in_python_is_called_between_compiled_parts():
+    options = {"environment": Sequence("AB", 2, "append")}
+    plain, fast = (
+        gflownet(compiled=compiled, **options).use(FunctionData(letters)) for compiled in BOTH
+    )
+    assert_same_training([plain, fast], steps=5)
+    assert fast.play.run is not fast.play.function
+    assert graphs() > 0
+
+
+# Where nothing can be compiled.
+
+
+class NoCompilerError(Exception):
+    """What a compiler chain might raise."""
+
+
+@pytest.fixture
+def _no_compiler(monkeypatch):
+    def compiled(function, **_):
+        def fail(*arguments):
+            raise NoCompilerError("\nno compiler here\nin much detail")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compiled)
+
+
+def warned(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
+
+
+@pytest.mark.usefixtures("_no_compiler")
+def test_what_cannot_be_compiled_runs_as_it_is_and_says_so_once(caplog):
+    called = []
+
+    def double(x):
+        called.append(x)
+        return 2 * x
+
+    function = Compiled(double)
+    assert [function(x) for x in (1, 2, 3)] == [2, 4, 6]
+    assert called == [1, 2, 3]
+    assert warned(caplog) == ["double runs uncompiled: no compiler here"]
+
+
+@pytest.mark.parametrize("works", BOTH)
+def test_an_exception_of_the_function_itself_is_raised_as_it_is(works, monkeypatch, caplog):
+    """And the next call tries the compiled function again."""
+    mine, calls = InputError("mine"), []
+
+    def compiled(function, **_):
+        def run(*arguments):
+            calls.append(arguments)
+            if not works:
+                raise NoCompilerError
+            return function(*arguments)
+
+        return run
+
+    def fail(good):
+        if not good:
+            raise mine
+        return good
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    function = Compiled(fail)
+    for _ in range(2):
+        with pytest.raises(InputError) as caught:
+            function(0)
+        assert caught.value is mine
+    assert warned(caplog) == []
+    assert [function(3), function(4)] == [3, 4]
+    assert calls == [(0,), (0,), (3,), (4,)][: 4 if works else 3]
+    assert warned(caplog) == ([] if works else ["fail runs uncompiled: NoCompilerError"])
+
+
+@pytest.mark.usefixtures("_no_compiler")
+@pytest.mark.parametrize("environment", [SHORT, Sequence("AB", 3, "append")], ids=str)
+def test_training_without_a_compiler_is_training_uncompiled(environment, tmp_path, caplog):
+    models = [gflownet(environment=environment, compiled=compiled) for compiled in BOTH]
+    for model in models:
+        trainer(tmp_path, max_steps=5).fit(model, datamodule=TableData())
+    assert_equal(*(model.state_dict() for model in models))
+    assert [line for line in warned(caplog) if "uncompiled" in line] == [
+        "play runs uncompiled: no compiler here"
+    ]
+
+
+# Bursts.
+
+
+def assert_equal(left, right):
+    """To the last bit."""
+    torch.testing.assert_close(left, right, rtol=0, atol=0)
+
+
+class Scheduled(GFlowNet):
+    """Its learning rates fall every third step."""
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.8)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
+class Watch(Callback):
+    """After which steps Lightning ended a batch, and validated."""
+
+    sees_bursts = True
+
+    def __init__(self):
+        self.ends, self.validations = [], []
+
+    def on_train_batch_end(self, trainer, *_):
+        self.ends.append(trainer.global_step)
+
+    def on_validation_end(self, trainer, *_):
+        self.validations.append(trainer.global_step)
+
+
+class Saver(SaveLast):
+    """Notes when it saved."""
+
+    def __init__(self, path, every):
+        super().__init__(path, every)
+        self.steps = []
+
+    def _save(self, trainer):
+        super()._save(trainer)
+        self.steps.append(trainer.global_step)
+
+
+USUAL = {"max_steps": 23, "log_every_n_steps": 4, "val_check_interval": 6, "limit_val_batches": 1}
+DUE = [4, 5, 6, 8, 10, 12, 15, 16, 18, 20, 23]  # multiples of 4, 5 (a checkpoint) and 6; the end
+
+
+def fit(folder, burst, kind=Scheduled, objective=None, more=(), resume=None, **options):
+    """Train, and give all that has a count or a value; and what Lightning's callbacks saw."""
+    folder.mkdir(exist_ok=True)
+    model = gflownet(kind, objective=objective, burst=burst)
+    log = CSVLog(folder / "log.csv", resume and 10)
+    keep = ModelCheckpoint(
+        folder, "{step}", save_top_k=-1, every_n_train_steps=5, every_n_epochs=None
+    )
+    last, watch = Saver(folder / "last", 5), Watch()
+    run = trainer(
+        folder,
+        logger=log,
+        enable_checkpointing=True,
+        callbacks=[keep, last, watch, *more],
+        **(USUAL | options),
+    )
+    run.fit(model, datamodule=HypergridData(), ckpt_path=resume, weights_only=True)
+    with log.path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    (optimizer,) = run.optimizers
+    model.found.update(lambda keys: keys)
+    loop = run.fit_loop.epoch_loop
+    progress = loop.batch_progress.state_dict()
+    progress.pop("is_last_batch")  # of the loader, which a burst does not ask for more
+    exact = {
+        "weights": dict(model.state_dict()),
+        "optimizer": [dict(state) for state in optimizer.state.values()],
+        "found": model.found.keys,
+    }
+    counts = {
+        "steps": (run.global_step, loop.total_batch_idx, loop._batches_that_stepped),
+        "progress": progress,
+        "optimization": loop.automatic_optimization.optim_progress.optimizer.step.state_dict(),
+        "epochs": run.current_epoch,
+        "drawn": (model.draws, model.trajectories),
+        "rates": [group["lr"] for group in optimizer.param_groups],
+        "scheduled": [config.scheduler.state_dict() for config in run.lr_scheduler_configs],
+        "rows": rows,
+        "checkpoints": sorted(path.name for path in folder.glob("*.ckpt")),
+        "saved": last.steps,
+        "validations": watch.validations,
+    }
+    return exact, counts, watch
+
+
+@pytest.fixture
+def _long(monkeypatch):
+    """A burst is never cut short on a slow machine."""
+    monkeypatch.setattr("gfn_design.burst.SECONDS", 1e9)
+
+
+def assert_same_run(left, right):
+    assert_equal(left[0], right[0])
+    for name, value in left[1].items():
+        assert value == right[1][name], name
+
+
+@pytest.mark.usefixtures("_long")
+@pytest.mark.parametrize("objective", [TrajectoryBalance, ActorCritic])
+def test_bursts_end_where_something_is_due_and_change_nothing(objective, tmp_path):
+    """Weights, optimizer, counts, log, checkpoints, validations and learning rates are equal."""
+    one = fit(tmp_path / "one", 1, objective=objective())
+    many = fit(tmp_path / "many", 50, objective=objective())
+    assert_same_run(one, many)
+    assert one[2].ends == list(range(1, 24))
+    assert many[2].ends == DUE
+    counts = many[1]
+    assert counts["steps"] == (23, 22, 23)
+    assert counts["drawn"] == (23, 23 * 16)
+    assert [int(row["step"]) for row in counts["rows"]] == sorted(
+        {0} | {int(row["step"]) for row in one[1]["rows"]}
+    )
+    assert counts["saved"] == [5, 10, 15, 20, 23]
+    assert counts["checkpoints"] == [f"step={step}.ckpt" for step in (10, 15, 20, 5)]
+    assert counts["validations"] == [6, 12, 18]
+    assert counts["rates"] == pytest.approx([5e-3 * 0.8**7, *counts["rates"][1:]])
+    few = fit(tmp_path / "few", 3, objective=objective())
+    assert_same_run(one, few)
+
+
+class Hook(Callback):
+    """Counts gradients, and changes them."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def on_after_backward(self, trainer, pl_module):
+        self.calls += 1
+        for parameter in pl_module.parameters():
+            parameter.grad.mul_(-1)
+
+
+class Stepping(Scheduled):
+    """Overrides what a bare step would leave out."""
+
+    def on_before_optimizer_step(self, optimizer):
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad.sign_()
+
+
+@pytest.mark.usefixtures("_long")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gradient_clip_val": 0.01},
+        {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"},
+        {"accumulate_grad_batches": 2},
+        {"precision": "bf16-mixed"},
+        {"precision": "bf16-true"},
+        {"precision": "64-true"},
+        {"kind": Stepping},
+        {"val_check_interval": 0.25},
+        {"check_val_every_n_epoch": None},
+        {"max_steps": -1, "max_epochs": 1, "limit_train_batches": 30},
+        {"max_steps": 50, "max_epochs": 3, "limit_train_batches": 7, "val_check_interval": 1.0},
+        {
+            "max_steps": 23,
+            "limit_train_batches": 7,
+            "val_check_interval": 10,
+            "check_val_every_n_epoch": None,
+        },
+        {"log_every_n_steps": 0},
+        {"limit_val_batches": 0},
+    ],
+    ids=str,
+)
+def test_bursts_change_nothing_under_other_options(options, tmp_path):
+    one, many = (fit(tmp_path / str(burst), burst, **options) for burst in (1, 50))
+    assert_same_run(one, many)
+    if "accumulate_grad_batches" in options:
+        assert many[2].ends == one[2].ends
+        assert many[1]["drawn"][0] == 46
+    else:
+        assert len(many[2].ends) < len(one[2].ends)
+
+
+@pytest.mark.usefixtures("_long")
+def test_a_callback_that_sees_gradients_sees_each(tmp_path):
+    hooks = [Hook(), Hook()]
+    one, many = (
+        fit(tmp_path / str(burst), burst, more=[hook])
+        for burst, hook in zip((1, 50), hooks, strict=True)
+    )
+    assert_same_run(one, many)
+    assert [hook.calls for hook in hooks] == [23, 23]
+    assert many[2].ends == DUE
+    plain = fit(tmp_path / "plain", 50)
+    assert not torch.equal(
+        plain[0]["weights"]["objective.log_z"], one[0]["weights"]["objective.log_z"]
+    )
+
+
+@pytest.mark.usefixtures("_long")
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* not empty")
+@pytest.mark.parametrize("saved_by", [1, 50])
+def test_a_resumed_run_with_bursts_ends_as_an_uninterrupted_one(saved_by, tmp_path):
+    """From a checkpoint after 10 of 23 steps, to the last bit, with the same log."""
+    whole = fit(tmp_path / "whole", 1)
+    fit(tmp_path / "part", saved_by)
+    resumed = fit(tmp_path / "part", 50, resume=str(tmp_path / "part" / "step=10.ckpt"))
+    assert_equal(whole[0], resumed[0])
+    for name in ("drawn", "rates", "scheduled", "rows", "epochs"):
+        assert whole[1][name] == resumed[1][name], name
+    assert whole[1]["steps"] == resumed[1]["steps"]
+    assert resumed[1]["saved"] == [15, 20, 23]
+    assert resumed[1]["validations"] == [12, 18]
+    assert resumed[2].ends == DUE[5:]
+
+
+@pytest.mark.parametrize(("seconds", "wanted"), [(0.0, [*range(2, 23, 2), 23]), (1e9, [23])])
+def test_a_burst_ends_soon_after_its_time_is_over(seconds, wanted, monkeypatch, tmp_path):
+    """One that may last no time at all carries two batches: the clock is read after the first."""
+    monkeypatch.setattr("gfn_design.burst.SECONDS", seconds)
+    watch = Watch()
+    run = trainer(tmp_path, max_steps=23, callbacks=[watch])
+    run.fit(gflownet(burst=50), datamodule=HypergridData())
+    assert watch.ends == wanted
+
+
+def test_a_run_with_bursts_ends_in_time(tmp_path):
+    """Within a second and a burst or two, with counts that agree."""
+    model = gflownet(Scheduled, burst=50)
+    run = trainer(tmp_path, max_steps=-1, max_time={"seconds": 1})
+    run.fit(model, datamodule=HypergridData())
+    steps = run.global_step
+    assert steps > 3
+    assert model.draws == steps
+    assert model.trajectories == 16 * steps
+    assert run.lr_scheduler_configs[0].scheduler.last_epoch == steps
+
+
+class Plateau(GFlowNet):
+    """Halves its learning rates where log Z does not grow."""
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        scheduler = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=0)
+        config = {"scheduler": scheduler, "interval": "step", "monitor": "log_z", "strict": False}
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+class EachEnd(Callback):
+    """Wants to see every batch, and says nothing of bursts."""
+
+    def __init__(self):
+        self.ends = []
+
+    def on_train_batch_end(self, trainer, *_):
+        self.ends.append(trainer.global_step)
+
+
+@pytest.mark.usefixtures("_long")
+@pytest.mark.filterwarnings("ignore:ReduceLROnPlateau conditioned")  # until the first log
+@pytest.mark.parametrize("why", ["a callback", "a scheduler", "a monitor of the learning rate"])
+def test_what_looks_at_every_batch_gets_every_batch(why, tmp_path):
+    watch, more = Watch(), []
+    if why == "a callback":
+        more = [EachEnd()]
+    if why == "a monitor of the learning rate":
+        more = [LearningRateMonitor("step")]
+    model = gflownet(Plateau if why == "a scheduler" else GFlowNet, burst=50)
+    log = CSVLog(tmp_path / "log.csv")
+    run = trainer(tmp_path, max_steps=9, callbacks=[watch, *more], logger=log, log_every_n_steps=4)
+    run.fit(model, datamodule=HypergridData())
+    assert watch.ends == [*range(1, 10)]
+    if why == "a callback":
+        assert more[0].ends == watch.ends
+    if why == "a monitor of the learning rate":
+        assert sum("lr-Adam/policy" in row for row in log.rows.values()) == 2
+
+
+@pytest.mark.usefixtures("_long")
+def test_a_callback_that_ends_a_run_ends_it_at_the_end_of_a_burst(tmp_path):
+    class Stop(Callback):
+        sees_bursts = True
+
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = trainer.global_step >= 11
+
+    model = gflownet(burst=5)
+    run = trainer(tmp_path, max_steps=100, callbacks=[Stop()])
+    run.fit(model, datamodule=HypergridData())
+    assert run.global_step == model.draws == 15
+
+
+# What training leads to.
+
+
+class Curve(Callback):
+    """D_TV at each validation."""
+
+    def __init__(self):
+        self.values = []
+
+    def on_validation_end(self, trainer, pl_module):
+        self.values.append(float(trainer.callback_metrics["D_TV"]))
+
+
+def curve(folder, seed, **options):
+    """D_TV after every 50 of 300 batches."""
+    watch, precision = Curve(), options.pop("precision", "32-true")
+    options = {"environment": SHORT, "backward": "shared", "batch_size": 32, "burst": 1} | options
+    model = gflownet(seed=seed, **options)
+    run = trainer(
+        folder,
+        max_steps=300,
+        val_check_interval=50,
+        limit_val_batches=1,
+        precision=precision,
+        callbacks=[watch],
+    )
+    run.fit(model, datamodule=TableData())
+    return torch.tensor(watch.values)
+
+
+@pytest.fixture(scope="module")
+def plain_curves(tmp_path_factory):
+    curves = [curve(tmp_path_factory.mktemp("plain"), seed) for seed in range(3)]
+    assert all(values[-1] < 0.3 * values[0] for values in curves)
+    return curves
+
+
+def assert_same_curves(left, right, tolerance):
+    for ours, theirs in zip(left, right, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
+
+
+@compiles
+def test_compiled_training_learns_the_same(plain_curves, tmp_path):
+    """D_TV of three seeds to 0.002; fails by chance once in 100, when a draw is rounded over."""
+    fast = [curve(tmp_path, seed, compiled=True) for seed in range(3)]
+    assert graphs() == 1  # for three models
+    assert_same_curves(plain_curves, fast, 2e-3)
+
+
+def test_training_in_bursts_learns_the_same(plain_curves, tmp_path):
+    fast = [curve(tmp_path, seed, burst=50) for seed in range(3)]
+    assert_same_curves(plain_curves, fast, 0)
+
+
+def test_training_on_distinct_states_learns_the_same(plain_curves, monkeypatch, tmp_path):
+    """As on every state of a batch, to 0.002; fails by chance once in 100."""
+
+    def every(environment, states, real, opening=None):
+        return states.flatten(0, 1), torch.arange(real.numel()).view(real.shape)
+
+    monkeypatch.setattr(trajectories_module, "distinct", every)
+    slow = [curve(tmp_path, seed) for seed in range(3)]
+    assert_same_curves(plain_curves, slow, 2e-3)
+
+
+def test_training_without_an_opening_learns_the_same(plain_curves, monkeypatch, tmp_path):
+    """To 0.002; fails by chance once in 100."""
+    monkeypatch.setattr("gfn_design.gflownet.Opening", lambda *_: None)
+    slow = [curve(tmp_path, seed) for seed in range(3)]
+    assert_same_curves(plain_curves, slow, 2e-3)
+
+
+def test_training_in_reduced_precision_learns_nearly_the_same(plain_curves, tmp_path):
+    """D_TV to 0.02: networks compute with eight bits, so some actions are drawn differently."""
+    short = [curve(tmp_path, seed, precision="bf16-mixed") for seed in range(3)]
+    assert_same_curves(plain_curves, short, 0.02)
+    assert not any(torch.equal(a, b) for a, b in zip(plain_curves, short, strict=True))
+
+
+# Noise.
+
+
+def test_noise_differs_across_the_draws_that_share_seeds_and_those_that_do_not():
+    """In two streams; fails by chance once in 10,000, as two draws may share 32 bits."""
+    draws = [*range(SEEDS + 5), *range(2 * SEEDS - 3, 2 * SEEDS + 3), *range(10**6, 10**6 + 3)]
+    keys = [(seed, TRAINING, 0, draw) for seed in (0, 1) for draw in draws]
+    drawn = torch.stack([uniform_noise((4,), CPU, *key) for key in keys])
+    assert len(drawn.unique(dim=0)) == len(keys)
+    _entropy.cache_clear()
+    for key, once in reversed(list(zip(keys, drawn, strict=True))):
+        assert torch.equal(uniform_noise((4,), CPU, *key), once)
