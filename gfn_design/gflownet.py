@@ -21,9 +21,9 @@ from gfn_design.evaluation.exact import Target, target_distribution
 from gfn_design.objectives.base import Objective
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
+from gfn_design.sampling.distinct import Opening
 from gfn_design.sampling.found import Found
 from gfn_design.sampling.noise import CANDIDATES, TRAINING, uniform_noise
-from gfn_design.sampling.opening import Opening
 from gfn_design.sampling.trajectories import BLOCK, Trajectories, sample, score, walk
 
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
@@ -135,8 +135,8 @@ class GFlowNet(LightningModule):
         )
         self.batch_size, self.burst = batch_size, burst
         self.optimizer, self.exact_limit = optimizer, exact_limit
-        few = environment.n_states is not None
-        self.opening = Opening(environment, batch_size, BLOCK) if few else None
+        numbered = environment.n_states is not None
+        self.opening = Opening(environment, batch_size, BLOCK) if numbered else None
         self.walk = Compiled(walk) if compiled else walk
         # Where lengths differ, shapes do: then the walk alone is compiled.
         self.static = compiled and environment.fixed_length
@@ -178,10 +178,14 @@ class GFlowNet(LightningModule):
         """Another reward has another target and other modes."""
         self._data, self._target, self._modes = data, None, None
 
+    def _noise(self, n: int, stream: int, draw: int) -> Tensor:
+        """The randomness of `n` trajectories on this rank."""
+        shape = (n, self.environment.max_steps)
+        return uniform_noise(shape, self.device, self.seed, stream, self.global_rank, draw)
+
     def draw(self, n: int, stream: int, draw: int) -> Trajectories:
         """Draw `n` trajectories; equal arguments draw the same on the same rank."""
-        shape = (n, self.environment.max_steps)
-        noise = uniform_noise(shape, self.device, self.seed, stream, self.global_rank, draw)
+        noise = self._noise(n, stream, draw)
         usual = n == self.batch_size  # another number would be compiled anew
         opening, steps = (self.opening, self.walk) if usual else (None, walk)
         return sample(self.environment, self.policy, noise, opening, steps)
@@ -227,14 +231,12 @@ class GFlowNet(LightningModule):
 
     def batch(self) -> tuple[Trajectories, dict[str, Tensor]]:
         """The next batch of training, and its losses by name, with gradients."""
-        shape = (self.batch_size, self.environment.max_steps)
-        key = (self.seed, TRAINING, self.global_rank, self.draws)
         trajectories, losses = self.play(
             self.environment,
             self.policy,
             self.objective,
             self.data.reward_on(self.device),
-            uniform_noise(shape, self.device, *key),
+            self._noise(self.batch_size, TRAINING, self.draws),
             self.opening,
             self.static,
             walk if self.static else self.walk,

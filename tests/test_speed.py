@@ -37,8 +37,8 @@ from gfn_design.compiled import Compiled
 from gfn_design.report.log import CSVLog, SaveLast
 from gfn_design.rewards.reward import TableScore
 from gfn_design.sampling import trajectories as trajectories_module
+from gfn_design.sampling.distinct import Opening, distinct, one_of_each
 from gfn_design.sampling.noise import SEEDS, TRAINING, _entropy, uniform_noise
-from gfn_design.sampling.opening import Opening, distinct, one_of_each
 from gfn_design.sampling.trajectories import BLOCK
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.opening import Opening, distinct, each
+from gfn_design.sampling.distinct import Opening, distinct, each
 
 
 class Trajectories(NamedTuple):
@@ -282,9 +282,10 @@ def score(
         if environment.n_backward_actions == 1:
             log_pb = pf.new_zeros(alive.shape)
         else:
-            entered, entered_at = each(states[:, 1:])
             if opening is None:
                 entered, entered_at = distinct(environment, states[:, 1:], moves)
+            else:
+                entered, entered_at = each(states[:, 1:])
             pb = policy.backward_log_probs(entered, environment.legal_backward(entered))
             log_pb = _pick(pb, entered_at, backward_actions)
     log_pf, value = _pick(pf, left_at, actions), policy.value(left)
