@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/results.py [FOLDER]   (default: runs/results; finished runs are kept)
 
-About an hour on two cores. The numbers of the paper's own code are one seed, measured by running
-it with its defaults on the same problems.
+About a quarter of an hour on two cores. The numbers of the paper's own code are one seed, measured
+by running it with its defaults on the same problems.
 """
 
 import csv
