@@ -26,6 +26,7 @@ from torch.optim import Adam
 from torch.profiler import profile
 
 from gfn_design import ActorCritic, GFlowNet, Sequence, TrajectoryBalance
+from gfn_design.compiled import set_gradients
 from gfn_design.data.base import DataModule
 from gfn_design.policies.mlp import MLP
 from gfn_design.rewards.reward import Reward
@@ -72,9 +73,8 @@ def stepper(made: GFlowNet, context=nullcontext) -> Step:
 
     def step() -> None:
         with context():
-            _, losses = made.batch()
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
+            _, losses, gradients = made.batch()
+        set_gradients(optimizer, losses, gradients)
         optimizer.step()
 
     return step

@@ -9,12 +9,11 @@ than those known to bear with bursts, switch them off.
 import math
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, Timer
 from lightning.pytorch.profilers import PassThroughProfiler
-from torch import Tensor
 
 SECONDS = 0.1
 PATIENT = (ModelCheckpoint, ProgressBar, Timer)  # callbacks that see whole bursts and miss nothing
@@ -27,11 +26,12 @@ GRADIENT_HOOKS = (
 )
 
 
-def burst(module: LightningModule, optimizer: Any, closure: Callable[[], Any], most: int) -> None:
+def burst(module: Any, optimizer: Any, closure: Callable[[], Any], most: int) -> None:
     """Take optimizer steps, each on a batch of its own.
 
     Args:
-        module: Its `training_step` needs no batch from a loader.
+        module: Its `training_step` needs no batch from a loader, and its `find_gradients` does the
+            same together with the backward pass.
         optimizer: The one Lightning gives to `optimizer_step`.
         closure: Likewise; all of Lightning's work around a `training_step` and its gradient.
         most: Steps, at most.
@@ -42,9 +42,7 @@ def burst(module: LightningModule, optimizer: Any, closure: Callable[[], Any], m
     for _ in range(min(most, _room(trainer)) - 1):
         if bare:
             with trainer.precision_plugin.train_step_context():
-                loss = cast(Tensor, module.training_step(0, 0))
-            optimizer.optimizer.zero_grad()
-            loss.backward()
+                module.find_gradients(optimizer.optimizer)
             optimizer.optimizer.step()
         else:
             optimizer.step(closure=closure)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from gfn_design.burst import burst
-from gfn_design.compiled import Compiled
+from gfn_design.compiled import Compiled, Differentiated, Gradients, Losses, loss_of, set_gradients
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
@@ -42,33 +42,43 @@ class Candidates(NamedTuple):
     log_reward: Tensor
 
 
-def play(
+def losses(
     environment: Environment,
     policy: Policy,
     objective: Objective,
+    drawn: Trajectories,
+    opening: Opening | None,
+) -> dict[str, Tensor]:
+    """What the objective says of trajectories that this policy drew, by name."""
+    static = torch.compiler.is_compiling()  # then no shape may depend on a value
+    now = score(environment, policy, drawn, opening if static else None)
+    return objective(now, now.detach())
+
+
+def play(
+    environment: Environment,
+    policy: Policy,
     reward: Callable[[Tensor], Tensor],
     uniform: Tensor,
     opening: Opening | None,
-    static: bool,
     walk: Callable[..., Any],
-) -> tuple[Trajectories, dict[str, Tensor]]:
-    """What one training step does but for the gradient: draw, reward, score, find the losses.
+    learn: Differentiated,
+) -> tuple[Trajectories, Losses, Gradients | None]:
+    """What one training step does but for the update: draw, reward, find the losses.
 
     Args:
         environment: What is built.
         policy: Draws the trajectories, and learns from them.
-        objective: Gives the losses.
         reward: log R of objects.
         uniform: The randomness, ``float[batch, max_steps]`` in [0, 1).
         opening: See `sample`.
-        static: No shape may depend on a value, for this is compiled.
         walk: See `sample`.
+        learn: The losses of trajectories and their gradients; see `Differentiated`.
     """
     drawn = sample(environment, policy, uniform, opening, walk)
     with torch.autocast(uniform.device.type, enabled=False):  # in full precision always
         drawn = drawn._replace(log_reward=reward(drawn.objects))
-    now = score(environment, policy, drawn, opening if static else None)
-    return drawn, objective(now, now.detach())
+    return drawn, *learn(drawn, opening)
 
 
 class GFlowNet(LightningModule):
@@ -141,6 +151,7 @@ class GFlowNet(LightningModule):
         # Where lengths differ, shapes do: then the walk alone is compiled.
         self.static = compiled and environment.fixed_length
         self.play = Compiled(play) if self.static else play
+        self.learn = Differentiated(losses, environment, self.policy, objective)
         self.learning_rates = {"policy": lr, "critic": critic_lr, "log_z": log_z_lr}
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         if self.seed < 0:
@@ -229,21 +240,21 @@ class GFlowNet(LightningModule):
             "mend the score, or set the reward's minimum"
         )
 
-    def batch(self) -> tuple[Trajectories, dict[str, Tensor]]:
-        """The next batch of training, and its losses by name, with gradients."""
-        trajectories, losses = self.play(
-            self.environment,
-            self.policy,
-            self.objective,
-            self.data.reward_on(self.device),
-            self._noise(self.batch_size, TRAINING, self.draws),
-            self.opening,
-            self.static,
-            walk if self.static else self.walk,
-        )
+    def batch(self) -> tuple[Trajectories, Losses, Gradients | None]:
+        """The next batch of training; see `play`."""
+        with torch.no_grad():  # but for what `learn` differentiates
+            trajectories, losses, gradients = self.play(
+                self.environment,
+                self.policy,
+                self.data.reward_on(self.device),
+                self._noise(self.batch_size, TRAINING, self.draws),
+                self.opening,
+                walk if self.static else self.walk,
+                self.learn,
+            )
         self._check(trajectories.objects, trajectories.log_reward)
         self.draws += 1
-        return trajectories, losses
+        return trajectories, losses, gradients
 
     def _gather(self, x: Tensor) -> Tensor:
         """`x` of every rank, stacked."""
@@ -251,13 +262,23 @@ class GFlowNet(LightningModule):
         return cast(Tensor, self.all_gather(x)) if several else x
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
-        trajectories, losses = self.batch()
+        losses, gradients = self._count_batch()
+        return loss_of(losses, gradients)
+
+    def find_gradients(self, optimizer: Optimizer) -> None:
+        """A `training_step` and its ``backward`` in one, for when nobody looks between."""
+        losses, gradients = self._count_batch()
+        set_gradients(optimizer, losses, gradients)
+
+    def _count_batch(self) -> tuple[Losses, Gradients | None]:
+        """The next batch, counted and logged."""
+        trajectories, losses, gradients = self.batch()
         self.trajectories += self.batch_size * self.trainer.world_size
         self.found.add(trajectories.objects)
         every = cast(int, getattr(self.trainer, "log_every_n_steps"))  # noqa: B009 # untyped
         if every and (self.trainer.global_step + 1) % every == 0:
             self._log_batch(trajectories, losses)
-        return reduce(torch.add, losses.values())
+        return losses, gradients
 
     def _log_batch(self, trajectories: Trajectories, losses: dict[str, Tensor]) -> None:
         """Log what the progress bar and the log show; Lightning's logging is slow, so rarely."""

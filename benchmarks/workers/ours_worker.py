@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, Trainer
 from protocol import Harness, serve, stop_bias
 
 from gfn_design import GFlowNet, Hypergrid, Sequence, TrajectoryBalance
+from gfn_design.compiled import set_gradients
 from gfn_design.data.base import DataModule
 from gfn_design.policies.mlp import MLP
 from gfn_design.report.log import CSVLog, Progress, SaveLast
@@ -75,9 +76,8 @@ def prepare(task):
 
     def step(n):
         for _ in range(n):
-            _, losses = module.batch()
-            optimizer.zero_grad()
-            sum(losses.values()).backward()
+            _, losses, gradients = module.batch()
+            set_gradients(optimizer, losses, gradients)
             optimizer.step()
 
     return {"rollout": rollout, "step": step}[task["level"]], facts(module)
