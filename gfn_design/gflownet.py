@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable
-from functools import partial, reduce
+from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -230,7 +230,7 @@ class GFlowNet(LightningModule):
                 f"the score of {len(objects)} objects must be {len(objects)} numbers, "
                 f"got the shape {tuple(log_reward.shape)}"
             )
-        if math.isfinite(log_reward.sum()):
+        if math.isfinite(log_reward.sum(dtype=torch.float64)):
             return
         bad = ~log_reward.isfinite()
         text = self.environment.decode(objects[bad][:1])[0]

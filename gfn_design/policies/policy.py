@@ -49,10 +49,7 @@ class Policy(nn.Module):
     def log_probs(
         self, states: Tensor, legal: Tensor, legal_backward: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """log P_F and log P_B of every action, in one evaluation where they are `shared`."""
-        if not self.shared:
-            forward = self.forward_log_probs(states, legal)
-            return forward, self.backward_log_probs(states, legal_backward)
+        """log P_F and log P_B of every action in one evaluation, where they are `shared`."""
         forward, backward = self.forward_policy(states).float().tensor_split([self.n_actions], -1)
         return masked_log_softmax(forward, legal), masked_log_softmax(backward, legal_backward)
 

@@ -178,7 +178,7 @@ def sample(
         undone.append(undo)
         alive.append(was)
         if not environment.fixed_length:
-            left, size = int(going.sum()), len(rows)
+            left, size = sum(going.tolist()), len(rows)
             if not left:
                 break
             while size > FEWEST and 2 * left <= size:  # halves, for few different shapes
