@@ -18,13 +18,20 @@ from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation, evaluate
 from gfn_design.evaluation.exact import Target, target_distribution
-from gfn_design.objectives.base import Objective
+from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.distinct import Opening
 from gfn_design.sampling.found import Found
-from gfn_design.sampling.noise import CANDIDATES, TRAINING, uniform_noise
-from gfn_design.sampling.trajectories import BLOCK, Trajectories, sample, score, walk
+from gfn_design.sampling.noise import CANDIDATES, HISTORIES, TRAINING, uniform_noise
+from gfn_design.sampling.trajectories import (
+    BLOCK,
+    Trajectories,
+    sample,
+    sample_backward,
+    score,
+    walk,
+)
 
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
 CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
@@ -42,43 +49,105 @@ class Candidates(NamedTuple):
     log_reward: Tensor
 
 
+class Parts(NamedTuple):
+    """What a training step is made of.
+
+    Attributes:
+        environment: What is built.
+        policy: Draws the trajectories, and learns from them.
+        objective: How the forward policy learns.
+        backward: How the backward policy learns, if by itself.
+        opening: See `sample`.
+        walk: See `sample`.
+        learn: `losses` of these, with their gradients where they are compiled.
+    """
+
+    environment: Environment
+    policy: Policy
+    objective: Objective
+    backward: BackwardObjective | None
+    opening: Opening | None
+    walk: Callable[..., Any]
+    learn: Differentiated
+
+
+class Batch(NamedTuple):
+    """What the losses are found from.
+
+    Attributes:
+        drawn: Trajectories of the forward policy.
+        log_reward_at: See `Scored`; None if the objective does not ask.
+        back: Histories that the backward policy drew of the same objects, if it learns from them.
+        log_guide: Of those; see `Scored`.
+    """
+
+    drawn: Trajectories
+    log_reward_at: Tensor | None = None
+    back: Trajectories | None = None
+    log_guide: Tensor | None = None
+
+
 def losses(
     environment: Environment,
     policy: Policy,
     objective: Objective,
-    drawn: Trajectories,
+    backward: BackwardObjective | None,
+    batch: Batch,
     opening: Opening | None,
-) -> dict[str, Tensor]:
-    """What the objective says of trajectories that this policy drew, by name."""
+) -> Losses:
+    """What the objectives say of trajectories that these policies drew, by name."""
     static = torch.compiler.is_compiling()  # then no shape may depend on a value
-    now = score(environment, policy, drawn, opening if static else None)
-    return objective(now, now.detach())
+    opening = opening if static else None
+    now = score(environment, policy, batch.drawn, opening, objective.needs_policy)
+    now = now._replace(log_reward_at=batch.log_reward_at)
+    if backward is None:
+        return objective(now, now.detach())
+    result = objective(now._replace(log_pb=now.log_pb.detach()), now.detach())
+    if batch.back is not None:
+        now = score(environment, policy, batch.back)._replace(log_guide=batch.log_guide)
+    own = backward(now, now.detach(), log_z_of(environment, policy, objective))
+    return result | {f"backward/{name}": loss for name, loss in own.items()}
+
+
+@torch.no_grad()
+def log_z_of(environment: Environment, policy: Policy, objective: Objective) -> Tensor:
+    """The estimate of log Z, in nats: learned as such, or log F of the source."""
+    if objective.head != "flow":
+        return objective.log_z.detach()
+    flow = policy.value(environment.initial(1))
+    assert flow is not None
+    return flow[0]
 
 
 def play(
-    environment: Environment,
-    policy: Policy,
-    reward: Callable[[Tensor], Tensor],
-    uniform: Tensor,
-    opening: Opening | None,
-    walk: Callable[..., Any],
-    learn: Differentiated,
+    parts: Parts, reward: Callable[[Tensor], Tensor], uniform: Tensor, back: Tensor | None
 ) -> tuple[Trajectories, Losses, Gradients | None]:
     """What one training step does but for the update: draw, reward, find the losses.
 
     Args:
-        environment: What is built.
-        policy: Draws the trajectories, and learns from them.
+        parts: What learns, and how.
         reward: log R of objects.
         uniform: The randomness, ``float[batch, max_steps]`` in [0, 1).
-        opening: See `sample`.
-        walk: See `sample`.
-        learn: The losses of trajectories and their gradients; see `Differentiated`.
+        back: The same for the way back, if the backward policy learns from that.
     """
+    environment, policy, objective, backward, opening, walk, learn = parts
     drawn = sample(environment, policy, uniform, opening, walk)
     with torch.autocast(uniform.device.type, enabled=False):  # in full precision always
         drawn = drawn._replace(log_reward=reward(drawn.objects))
-    return drawn, *learn(drawn, opening)
+        batch = Batch(drawn)
+        if objective.scores_states:
+            left = drawn.states[:, :-1]
+            batch = batch._replace(log_reward_at=reward(left.flatten(0, 1)).view(left.shape[:2]))
+    if backward is not None and back is not None:
+        history = sample_backward(environment, policy, drawn.objects, back)
+        history = history._replace(log_reward=drawn.log_reward)
+        batch = batch._replace(back=history)
+        if backward.guide is not None:
+            guide = backward.guide
+            guide.observe(environment, drawn.objects, drawn.log_reward)
+            scored = score(environment, policy, history, all_actions=True)
+            batch = batch._replace(log_guide=guide(environment, history, scored, reward))
+    return drawn, *learn(batch, opening)
 
 
 class GFlowNet(LightningModule):
@@ -93,8 +162,10 @@ class GFlowNet(LightningModule):
         objective: How the policies learn.
         network: Builds the network of a policy.
         critic: Builds the critic, where the objective needs one.
-        backward: ``uniform`` chooses evenly among parents; ``learned`` trains a backward policy;
-            ``shared`` trains one with the layers of the forward policy, which is faster.
+        backward: ``uniform`` chooses evenly among parents; ``max_entropy`` makes all ways to an
+            object equally likely; ``learned`` trains a backward policy; ``shared`` trains one with
+            the layers of the forward policy, which is faster.
+        backward_objective: How a backward policy learns; None trains it by the objective.
         batch_size: Trajectories drawn in each step, on each device.
         lr: Learning rate of the policies.
         critic_lr: Learning rate of the critic.
@@ -115,7 +186,8 @@ class GFlowNet(LightningModule):
         objective: Objective,
         network: Callable[[Environment, int], nn.Module] = MLP,
         critic: Callable[[Environment, int], nn.Module] = CRITIC,
-        backward: Literal["uniform", "learned", "shared"] = "uniform",
+        backward: Literal["uniform", "max_entropy", "learned", "shared"] = "uniform",
+        backward_objective: BackwardObjective | None = None,
         batch_size: int = 128,
         lr: float = 1e-3,
         critic_lr: float = 5e-3,
@@ -127,11 +199,19 @@ class GFlowNet(LightningModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        if backward != "uniform" and not objective.trains_backward:
+        learned = backward in ("learned", "shared")
+        if learned and backward_objective is None and not objective.trains_backward:
             raise InputError(
                 f"{type(objective).__name__} does not train a backward policy; "
-                "set backward: uniform"
+                "set backward: uniform, or a backward_objective"
             )
+        if backward_objective is not None and not learned:
+            raise InputError(
+                f"{type(backward_objective).__name__} has no backward policy to train; "
+                f"set backward: learned (it is {backward})"
+            )
+        if environment.n_backward_actions == 1:  # nothing to learn
+            backward_objective = None
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         if burst < 1:
@@ -140,18 +220,27 @@ class GFlowNet(LightningModule):
             rates = f"{lr}, {critic_lr}, {log_z_lr}"
             raise InputError(f"lr, critic_lr and log_z_lr must not be negative, got {rates}")
         self.environment, self.objective = environment, objective
-        self.policy = Policy(
-            environment, network, backward, critic if objective.needs_critic else None
-        )
+        self.backward_objective = backward_objective
+        value = {"critic": critic, "flow": network, None: None}[objective.head]
+        back = backward_objective is not None and backward_objective.needs_critic
+        self.policy = Policy(environment, network, backward, value, critic if back else None)
+        if backward_objective is not None and backward_objective.guide is not None:
+            backward_objective.guide.prepare(environment)
         self.batch_size, self.burst = batch_size, burst
         self.optimizer, self.exact_limit = optimizer, exact_limit
         numbered = environment.n_states is not None
         self.opening = Opening(environment, batch_size, BLOCK) if numbered else None
         self.walk = Compiled(walk) if compiled else walk
-        # Where lengths differ, shapes do: then the walk alone is compiled.
-        self.static = compiled and environment.fixed_length
+        # Where lengths differ, shapes do, and no way back has a length: then the walk alone is
+        # compiled.
+        walks_back = backward_objective is not None and backward_objective.walks_back
+        self.walks_back = walks_back
+        self.static = compiled and environment.fixed_length and not walks_back
         self.play = Compiled(play) if self.static else play
-        self.learn = Differentiated(losses, environment, self.policy, objective)
+        modules = (environment, self.policy, objective, backward_objective)
+        learn = Differentiated(losses, *modules)
+        steps = walk if self.static else self.walk
+        self.parts = Parts(*modules, self.opening, steps, learn)
         self.learning_rates = {"policy": lr, "critic": critic_lr, "log_z": log_z_lr}
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         if self.seed < 0:
@@ -244,13 +333,10 @@ class GFlowNet(LightningModule):
         """The next batch of training; see `play`."""
         with torch.no_grad():  # but for what `learn` differentiates
             trajectories, losses, gradients = self.play(
-                self.environment,
-                self.policy,
+                self.parts,
                 self.data.reward_on(self.device),
                 self._noise(self.batch_size, TRAINING, self.draws),
-                self.opening,
-                walk if self.static else self.walk,
-                self.learn,
+                self._noise(self.batch_size, HISTORIES, self.draws) if self.walks_back else None,
             )
         self._check(trajectories.objects, trajectories.log_reward)
         self.draws += 1
@@ -287,11 +373,16 @@ class GFlowNet(LightningModule):
             "trajectories": float(self.trajectories),
             "reward": trajectories.log_reward.exp().mean(),
             "distinct": float(len(self.found)),
-            "log_z": self.objective.log_z.detach(),
+            "log_z": self.log_z,
             "length": trajectories.alive.sum(1).float().mean(),
         }
         columns |= {f"loss/{name}": loss.detach() for name, loss in losses.items()}
         self.log_dict(columns, batch_size=self.batch_size)
+
+    @property
+    def log_z(self) -> float:
+        """The estimate of log Z, in nats."""
+        return float(log_z_of(self.environment, self.policy, self.objective))
 
     @property
     def target(self) -> Target | None:
@@ -335,7 +426,10 @@ class GFlowNet(LightningModule):
         """One optimizer; the critic and log Z have learning rates of their own."""
         groups: dict[str, list[nn.Parameter]] = {"policy": [], "critic": [], "log_z": []}
         for name, parameter in self.policy.named_parameters():
-            groups["critic" if name.startswith("critic.") else "policy"].append(parameter)
+            critic = name.startswith("backward_critic.") or (
+                name.startswith("critic.") and self.objective.head == "critic"
+            )
+            groups["critic" if critic else "policy"].append(parameter)
         groups["log_z"] += self.objective.parameters()
         return self.optimizer(
             [
