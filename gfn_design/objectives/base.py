@@ -26,6 +26,9 @@ class Objective(nn.Module):
         on_policy: The trajectories must come from the policy being trained.
         head: What ``Scored.value`` holds, for which a network is built: a ``critic``'s expected
             cost to the end, or the log ``flow`` through a state; None needs neither.
+        repeats: Though on-policy, made for several updates with a batch.
+        copy_rate: If a number, ``then`` is scored by a copy of the networks that goes so far
+            towards them at each update, instead of by the policy that drew the trajectories.
         trains_backward: A learned backward policy gets its gradient from these losses.
         needs_policy: ``Scored.log_policy`` must hold the log-probabilities of all actions.
         scores_states: ``Scored.log_reward_at`` must hold the log-reward of every state, which
@@ -33,6 +36,8 @@ class Objective(nn.Module):
     """
 
     on_policy: ClassVar[bool] = False
+    repeats: ClassVar[bool] = False
+    copy_rate: float | None = None
     head: ClassVar[Literal["critic", "flow"] | None] = None
     trains_backward: ClassVar[bool] = True
     needs_policy: ClassVar[bool] = False

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TRAINING, EVALUATION, CANDIDATES, HISTORIES = range(4)  # streams that never share a draw
+TRAINING, EVALUATION, CANDIDATES, HISTORIES, REPLAYED, CHOICES = range(
+    6
+)  # streams that never share a draw
 SEEDS = 256
 
 

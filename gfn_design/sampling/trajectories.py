@@ -5,7 +5,7 @@ its object, however it was drawn. `alive` says where a step is real; elsewhere i
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -94,7 +94,7 @@ FEWEST = 32  # trajectories below which dropping some saves nothing
 
 def walk(
     environment: Environment,
-    policy: Policy,
+    policy: "Sampler",
     state: Tensor,
     going: Tensor,
     uniform: Tensor,
@@ -143,10 +143,17 @@ def walk(
     )
 
 
+class Sampler(Protocol):
+    """What draws trajectories: a policy, or one that explores."""
+
+    def forward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
+        """See `Policy`."""
+
+
 @torch.no_grad()
 def sample(
     environment: Environment,
-    policy: Policy,
+    policy: Sampler,
     uniform: Tensor,
     opening: Opening | None = None,
     walk: Callable[..., Any] = walk,
@@ -216,6 +223,18 @@ def _join(environment: Environment, *parts: list[Tensor]) -> Trajectories:
     return Trajectories(
         states, actions, undone, alive, torch.zeros(len(states), device=states.device)
     )
+
+
+def joined(first: Trajectories, second: Trajectories) -> Trajectories:
+    """The trajectories of two batches in one."""
+    steps = max(first.actions.shape[1], second.actions.shape[1])
+    parts = []
+    for batch in (first, second):
+        more = steps - batch.actions.shape[1]
+        end = batch.states[:, -1:].expand(-1, more, *batch.states.shape[2:])
+        padded = [F.pad(x, (0, more)) for x in batch[1:4]]
+        parts.append((torch.cat([batch.states, end], 1), *padded, batch.log_reward))
+    return Trajectories(*(torch.cat(pair) for pair in zip(*parts, strict=True)))
 
 
 @torch.no_grad()
