@@ -262,6 +262,11 @@ class GFlowNet(LightningModule):
                 raise InputError(f"{name} learns from its own policy alone; leave out {what}")
             if updates > 1 and not objective.repeats:
                 raise InputError(f"{name} takes one update for each batch, got updates={updates}")
+        if isinstance(objective, TrustRegion) and backward == "shared":
+            raise InputError(
+                "a trust region needs a forward policy that is not shared; set "
+                "backward: learned or uniform"
+            )
         if objective.scores_states and (replay is not None or environment.fixed_length):
             raise InputError(
                 f"{type(objective).__name__} needs a reward in every state: leave out replay, and "
