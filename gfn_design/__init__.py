@@ -16,6 +16,7 @@ _EXPORTS = {
     "DetailedBalance": "gfn_design.objectives.balance",
     "Environment": "gfn_design.environments.base",
     "Exploration": "gfn_design.sampling.exploration",
+    "FlowMatching": "gfn_design.objectives.balance",
     "FunctionData": "gfn_design.data.tasks",
     "GFlowNet": "gfn_design.gflownet",
     "Guide": "gfn_design.guides",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     )
     from gfn_design.objectives.balance import (
         DetailedBalance,
+        FlowMatching,
         LogVariance,
         ModifiedDetailedBalance,
         SubTrajectoryBalance,

@@ -39,6 +39,7 @@ from gfn_design.sampling.trajectories import (
     BLOCK,
     Scored,
     Trajectories,
+    edge_flows,
     joined,
     sample,
     sample_backward,
@@ -121,6 +122,8 @@ def losses(
     opening = opening if static else None
     now = score(environment, policy, batch.drawn, opening, objective.needs_policy)
     now = now._replace(log_reward_at=batch.log_reward_at)
+    if objective.head == "edges":
+        now = now._replace(edges=edge_flows(environment, policy, batch.drawn))
     if slow is not None:
         then = score(environment, slow, batch.drawn, opening)
     else:
@@ -137,9 +140,13 @@ def losses(
 @torch.no_grad()
 def log_z_of(environment: Environment, policy: Policy, objective: Objective) -> Tensor:
     """The estimate of log Z, in nats: learned as such, or log F of the source."""
-    if objective.head != "flow":
+    if objective.head not in ("flow", "edges"):
         return objective.log_z.detach()
-    flow = policy.value(environment.initial(1))
+    source = environment.initial(1)
+    if objective.head == "edges":
+        legal = environment.legal(source)
+        return policy.forward_logits(source).where(legal, -torch.inf).logsumexp(1)[0]
+    flow = policy.value(source)
     assert flow is not None
     return flow[0]
 
@@ -279,7 +286,7 @@ class GFlowNet(LightningModule):
             raise InputError(f"lr, critic_lr and log_z_lr must not be negative, got {rates}")
         self.environment, self.objective = environment, objective
         self.backward_objective = backward_objective
-        value = {"critic": critic, "flow": network, None: None}[objective.head]
+        value = {"critic": critic, "flow": network}.get(objective.head or "")
         back = backward_objective is not None and backward_objective.needs_critic
         self.policy = Policy(environment, network, backward, value, critic if back else None)
         if backward_objective is not None and backward_objective.guide is not None:
@@ -297,7 +304,8 @@ class GFlowNet(LightningModule):
         if objective.copy_rate is not None:
             self.slow = deepcopy(self.policy).requires_grad_(False)
         plain = updates == 1 and replay is None and objective.copy_rate is None
-        plain = plain and not self.walks_back and not isinstance(objective, TrustRegion)
+        plain = plain and not self.walks_back and objective.head != "edges"
+        plain = plain and not isinstance(objective, TrustRegion)
         self.static = compiled and environment.fixed_length and plain
         self.play = Compiled(play) if self.static else play
         modules = (environment, self.policy, objective, backward_objective, self.slow)
