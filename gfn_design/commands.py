@@ -34,8 +34,11 @@ def fit(options: argparse.Namespace, overrides: Overrides) -> int:
         if getattr(options, k) is not None
     ]
     config = anchored(load(options.config, [*overrides, *extra], ROOT))
-    parents = [part for part in options.config[-1].parts[-2:-1] if part not in (".", "configs")]
-    name = "-".join([*parents, options.config[-1].stem])
+    if len(options.config) == 1:
+        parents = [part for part in options.config[0].parts[-2:-1] if part not in (".", "configs")]
+        name = "-".join([*parents, options.config[0].stem])
+    else:
+        name = "-".join(path.stem for path in options.config)
     _train(config, options.output or Path("runs", name))
     return 0
 
