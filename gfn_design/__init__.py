@@ -24,6 +24,7 @@ _EXPORTS = {
     "HypergridData": "gfn_design.data.tasks",
     "InputError": "gfn_design.errors",
     "KmerData": "gfn_design.data.tasks",
+    "LocalSearch": "gfn_design.sampling.local_search",
     "LogVariance": "gfn_design.objectives.balance",
     "MLP": "gfn_design.policies.mlp",
     "ModifiedDetailedBalance": "gfn_design.objectives.balance",
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from gfn_design.policies.policy import Policy
     from gfn_design.rewards.reward import Reward
     from gfn_design.sampling.exploration import Exploration
+    from gfn_design.sampling.local_search import LocalSearch
     from gfn_design.sampling.replay import Replay
     from gfn_design.sampling.trajectories import (
         Scored,

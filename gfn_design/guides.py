@@ -1,16 +1,13 @@
 """Guides of a backward policy: which ways to an object lead through what is rewarded."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
-from gfn_design.sampling.trajectories import Scored, Trajectories
-
-Reward = Callable[[Tensor], Tensor]
+from gfn_design.sampling.trajectories import Reward, Scored, Trajectories
 
 
 class Guide(nn.Module):

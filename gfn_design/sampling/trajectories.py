@@ -145,6 +145,9 @@ def walk(
     )
 
 
+Reward = Callable[[Tensor], Tensor]  # log R of objects
+
+
 class Sampler(Protocol):
     """What draws trajectories: a policy, or one that explores."""
 
