@@ -30,6 +30,7 @@ _EXPORTS = {
     "ModifiedDetailedBalance": "gfn_design.objectives.balance",
     "MotifData": "gfn_design.data.tasks",
     "Objective": "gfn_design.objectives.base",
+    "PessimisticLikelihood": "gfn_design.objectives.backward",
     "Policy": "gfn_design.policies.policy",
     "Replay": "gfn_design.sampling.replay",
     "Reward": "gfn_design.rewards.reward",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from gfn_design.objectives.backward import (
         BackwardActorCritic,
         BackwardBalance,
+        PessimisticLikelihood,
         TrajectoryLikelihood,
     )
     from gfn_design.objectives.balance import (

@@ -101,7 +101,8 @@ class Batch(NamedTuple):
         drawn: Trajectories of the forward policy, and replayed ones.
         then: How the policy that drew them scored them; None is how the present one does.
         log_reward_at: See `Scored`; None if the objective does not ask.
-        back: Histories that the backward policy drew of the same objects, if it learns from them.
+        back: What the backward policy learns from, if not from `drawn`: histories that it drew of
+            the same objects, or what it recalls.
         log_guide: Of those; see `Scored`.
     """
 
@@ -160,7 +161,7 @@ class Noise(NamedTuple):
 
     Attributes:
         drawn: Of the trajectories that the policy draws.
-        back: Of the ways back, if the backward policy learns from them.
+        back: For the backward objective, if there is one.
         search: Of the proposals of a local search.
     """
 
@@ -190,6 +191,8 @@ def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
             batch = batch._replace(log_reward_at=reward(left.flatten(0, 1)).view(left.shape[:2]))
     if backward is None or noise.back is None:
         return batch
+    if not backward.walks_back:
+        return batch._replace(back=backward.recall(drawn, noise.back))
     history = sample_backward(environment, policy, drawn.objects, noise.back)
     history = history._replace(log_reward=drawn.log_reward)
     if (guide := backward.guide) is None:
@@ -319,13 +322,14 @@ class GFlowNet(LightningModule):
         self.walk = Compiled(walk) if compiled else walk
         # Where lengths differ, shapes do, and no way back has a length: then the walk alone is
         # compiled.
-        self.walks_back = backward_objective is not None and backward_objective.walks_back
         self.updates, self.replay, self.exploration = updates, replay, exploration
         self.slow: Policy | None = None
         if objective.copy_rate is not None:
             self.slow = deepcopy(self.policy).requires_grad_(False)
         plain = updates == 1 and replay is None and objective.copy_rate is None
-        plain = plain and not self.walks_back and search is None and objective.head != "edges"
+        plain = (
+            plain and backward_objective is None and search is None and objective.head != "edges"
+        )
         plain = plain and not isinstance(objective, TrustRegion)
         self.static = compiled and environment.fixed_length and plain
         self.play = Compiled(play) if self.static else play
@@ -452,7 +456,7 @@ class GFlowNet(LightningModule):
         first = n if search is None else n // (search.rounds + 1)
         noise = Noise(
             self._noise(first, TRAINING, self.draws),
-            self._noise(n, HISTORIES, self.draws) if self.walks_back else None,
+            self._noise(n, HISTORIES, self.draws) if self.backward_objective else None,
             self._noise(2 * (n - first), SEARCHED, self.draws) if search else None,
         )
         return self.parts, self.data.reward_on(self.device), noise

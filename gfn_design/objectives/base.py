@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gfn_design.guides import Guide
-from gfn_design.sampling.trajectories import Scored
+from gfn_design.sampling.trajectories import Scored, Trajectories
 
 
 class Objective(nn.Module):
@@ -82,6 +82,15 @@ class BackwardObjective(nn.Module):
     def __init__(self, guide: Guide | None = None) -> None:
         super().__init__()
         self.guide = guide
+
+    def recall(self, drawn: Trajectories, uniform: Tensor) -> Trajectories | None:
+        """What to learn from instead of the batch just drawn; None is that batch.
+
+        Args:
+            drawn: The batch just drawn.
+            uniform: Randomness, ``float[batch, max_steps]`` in [0, 1).
+        """
+        return None
 
     def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
         """The losses of trajectories, stored from the source on as always.
