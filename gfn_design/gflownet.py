@@ -116,7 +116,7 @@ def log_z_of(environment: Environment, policy: Policy, objective: Objective) -> 
         return objective.log_z.detach()
     flow = policy.value(environment.initial(1))
     assert flow is not None
-    return flow[0]
+    return flow[0].float()
 
 
 def play(
@@ -146,7 +146,9 @@ def play(
             guide = backward.guide
             guide.observe(environment, drawn.objects, drawn.log_reward)
             scored = score(environment, policy, history, all_actions=True)
-            batch = batch._replace(log_guide=guide(environment, history, scored, reward))
+            with torch.autocast(uniform.device.type, enabled=False):
+                log_guide = guide(environment, history, scored, reward)
+            batch = batch._replace(log_guide=log_guide)
     return drawn, *learn(batch, opening)
 
 
@@ -209,6 +211,11 @@ class GFlowNet(LightningModule):
             raise InputError(
                 f"{type(backward_objective).__name__} has no backward policy to train; "
                 f"set backward: learned (it is {backward})"
+            )
+        if objective.scores_states and environment.fixed_length:
+            raise InputError(
+                f"{type(objective).__name__} needs an environment all of whose states are objects, "
+                f"got {environment.describe()}"
             )
         if environment.n_backward_actions == 1:  # nothing to learn
             backward_objective = None

@@ -193,7 +193,9 @@ def test_arguments_are_checked():
         gflownet(ActorCritic(), backward="learned")
     with pytest.raises(InputError, match="batch_size must be at least 1"):
         gflownet(batch_size=0)
-    with pytest.raises(InputError, match="backward must be one of uniform, max_entropy, learned, shared"):
+    with pytest.raises(
+        InputError, match="backward must be one of uniform, max_entropy, learned, shared"
+    ):
         gflownet(backward="learnt")
     with pytest.raises(InputError, match="must not be negative, got"):
         gflownet(lr=-1.0)
