@@ -835,6 +835,22 @@ def test_gradients_reach_only_what_they_should(environment, make, how):
     assert {name: reached(loss, model) for name, loss in losses.items()} == wanted
 
 
+@pytest.mark.parametrize("how", ["learned", *LEARNS_BACK, partial(BackwardBalance, StopGuide())])
+def test_a_batch_that_stops_at_once_leaves_the_backward_policy_alone(how):
+    """Where states have no numbers, and on a GPU, no state is then left to evaluate."""
+    for environment in (Hypergrid(2, 4), Hypergrid(64, 8)):
+        back = None if how == "learned" else how()
+        objective = TrajectoryBalance()
+        model = build(environment, objective, backward="learned", backward_objective=back)
+        model.policy.forward_policy.layers[-1].bias.data[-1] = 50.0
+        drawn, losses, _ = model.use(HypergridData()).batch()
+        assert drawn.alive.shape == (32, 1)
+        sum(losses.values()).backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+        assert not any(p.grad.any() for p in model.policy.backward_policy.parameters())
+        assert model.objective.log_z.grad.any()
+
+
 def test_every_parameter_has_a_learning_rate():
     model = build(
         Sequence("DNA", 4),
