@@ -153,7 +153,7 @@ def log_z_of(environment: Environment, policy: Policy, objective: Objective) -> 
         return policy.forward_logits(source).where(legal, -torch.inf).logsumexp(1)[0]
     flow = policy.value(source)
     assert flow is not None
-    return flow[0]
+    return flow[0].float()
 
 
 class Noise(NamedTuple):
@@ -199,7 +199,8 @@ def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
         return batch._replace(back=history)
     guide.observe(environment, drawn.objects, drawn.log_reward)
     scored = score(environment, policy, history, all_actions=True)
-    log_guide = guide(environment, history, scored, reward)
+    with torch.autocast(noise.back.device.type, enabled=False):
+        log_guide = guide(environment, history, scored, reward)
     return batch._replace(back=history, log_guide=log_guide)
 
 
@@ -277,6 +278,11 @@ class GFlowNet(LightningModule):
             raise InputError(
                 f"{type(backward_objective).__name__} has no backward policy to train; "
                 f"set backward: learned (it is {backward})"
+            )
+        if objective.scores_states and environment.fixed_length:
+            raise InputError(
+                f"{type(objective).__name__} needs an environment all of whose states are objects, "
+                f"got {environment.describe()}"
             )
         if environment.n_backward_actions == 1:  # nothing to learn
             backward_objective = None
