@@ -309,22 +309,34 @@ class GFlowNet(LightningModule):
             self._modes = self.data.modes(self.environment)
         return None if self._modes is None else self._modes.to(self.device)
 
+    @property
+    def reward_calls(self) -> int:
+        """Objects that training has asked the reward of: `play` asks once per trajectory."""
+        return self.trajectories
+
     def evaluate(self) -> Evaluation:
         """The distance of what is sampled from the target, exact where that is possible."""
         self.found.update(self._gather)
         return evaluate(self)
 
+    def _calls(self) -> dict[str, float]:
+        """What an evaluation is held against."""
+        return {
+            "trajectories": float(self.trajectories),
+            "reward_calls": float(self.reward_calls),
+        }
+
     def on_train_start(self) -> None:
         """Log where training starts from, which Lightning's validation does not see."""
         fresh = self.draws == 0 and self.trainer.val_check_interval
         if fresh and self.trainer.logger is not None and self.trainer.limit_val_batches:
-            metrics = {"trajectories": 0.0} | self.evaluate().metrics
+            metrics = self._calls() | self.evaluate().metrics
             for logger in self.trainer.loggers:
                 logger.log_metrics(metrics, step=0)
 
     def validation_step(self, batch: int, batch_idx: int) -> None:
         if not self.trainer.sanity_checking:
-            metrics = {"trajectories": float(self.trajectories)} | self.evaluate().metrics
+            metrics = self._calls() | self.evaluate().metrics
             self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
     def predict_step(self, batch: int, batch_idx: int) -> Candidates:

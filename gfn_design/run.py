@@ -73,7 +73,11 @@ def fit(config: Mapping[str, Any], folder: Path) -> tuple[Run, Evaluation, list[
     Raises:
         InputError: The folder holds something else, or a part cannot be built.
     """
-    trainer, module, data = _prepare(config, folder)
+    trainer, module, data = prepare(config, folder)
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).write_text(dump(config))
+        (folder / "README.md").write_text(README)
     checkpoint = folder / CHECKPOINT
     resume = str(checkpoint) if checkpoint.exists() else None
     try:
@@ -94,8 +98,12 @@ def first_logged(folder: Path, column: str) -> float | None:
         return next((float(row[column]) for row in csv.DictReader(file) if row.get(column)), None)
 
 
-def _prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet, DataModule]:
-    """Build everything, and only then touch the folder."""
+def prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet, DataModule]:
+    """Build everything that `fit` needs, and write nothing.
+
+    Raises:
+        InputError: As in `fit`.
+    """
     _check_folder(config, folder)
     checkpoint = folder / CHECKPOINT
     module, data = build(config)
@@ -137,10 +145,6 @@ def _prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
-    if trainer.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(dump(config))
-        (folder / "README.md").write_text(README)
     return trainer, module, data
 
 
