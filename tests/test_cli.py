@@ -16,7 +16,11 @@ from gfn_design.__main__ import main
 from gfn_design.config import load
 from gfn_design.config.root import ROOT
 
-CONFIGS = sorted(Path(__file__).parents[1].joinpath("configs").rglob("*.yaml"))
+CONFIGS = [
+    path
+    for path in sorted(Path(__file__).parents[1].joinpath("configs").rglob("*.yaml"))
+    if path.parent.name != "compare"  # grids of runs: see test_compare.py
+]
 
 TINY = """
 evaluate_every: 10
@@ -342,6 +346,7 @@ def test_help_and_mistakes_are_answered_without_torch():
     for arguments in (
         ["--help"],
         ["fit", "--help"],
+        ["compare", "--help"],
         ["fit", "--config", str(CONFIGS[0]), "--x", "1"],
     ):
         script = (
