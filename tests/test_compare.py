@@ -87,7 +87,7 @@ def changed(**changes: object) -> str:
             del place[last]
         else:
             place[last] = value
-    return yaml.safe_dump(grid)
+    return yaml.safe_dump(grid, sort_keys=False)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def changed(**changes: object) -> str:
         ({"methods__TB__model__lr": -1.0}, r"'threes' with method 'TB': .*must not be negative"),
         (
             {"base__trainer__devices": 0},
-            r"grid\.yaml: problem 'threes' with method 'TB': trainer: ",
+            r"problem 'threes' with method 'TB': trainer: ",
         ),
         ({"problems__threes__data__init_args__table": "no.csv"}, r"no\.csv: no such file"),
     ],
@@ -320,16 +320,11 @@ def test_equal_runs_are_not_told_apart_and_missing_ones_not_at_all():
 def synthetic(values: dict[str, list[float]], calls: dict[str, int] | None = None) -> dict:
     from gfn_design.compare.runner import Point
 
-    return {
-        method: {
-            seed: [
-                Point(0, 0, {"D_TV": 0.9}),
-                Point(100, (calls or {}).get(method, 100), {"D_TV": x}),
-            ]
-            for seed, x in enumerate(numbers)
-        }
-        for method, numbers in values.items()
-    }
+    def run(method: str, end: float) -> list:
+        at_end = Point(100, (calls or {}).get(method, 100), {"D_TV": end})
+        return [Point(0, 0, {"D_TV": 0.9}), at_end]
+
+    return {m: {s: run(m, x) for s, x in enumerate(ends)} for m, ends in values.items()}
 
 
 def test_tables_name_the_best_only_where_the_test_does(here):

@@ -117,7 +117,9 @@ def _is_finished(cell: Cell, grid: Grid, folder: Path) -> bool:
 
 def _try_out(cells: Iterable[Cell], grid: Grid, folder: Path) -> None:
     """Build each problem with each method once, which tells what no signature can."""
-    first = {(cell.problem, cell.method): cell for cell in reversed(list(cells))}
+    first: dict[tuple[str, str], Cell] = {}
+    for cell in cells:
+        first.setdefault((cell.problem, cell.method), cell)
     for cell in first.values():
         try:
             prepare(cell.config, folder / cell.path)
