@@ -319,7 +319,7 @@ class GFlowNet(LightningModule):
         self.found.update(self._gather)
         return evaluate(self)
 
-    def _calls(self) -> dict[str, float]:
+    def calls(self) -> dict[str, float]:
         """What an evaluation is held against."""
         return {
             "trajectories": float(self.trajectories),
@@ -330,13 +330,13 @@ class GFlowNet(LightningModule):
         """Log where training starts from, which Lightning's validation does not see."""
         fresh = self.draws == 0 and self.trainer.val_check_interval
         if fresh and self.trainer.logger is not None and self.trainer.limit_val_batches:
-            metrics = self._calls() | self.evaluate().metrics
+            metrics = self.calls() | self.evaluate().metrics
             for logger in self.trainer.loggers:
                 logger.log_metrics(metrics, step=0)
 
     def validation_step(self, batch: int, batch_idx: int) -> None:
         if not self.trainer.sanity_checking:
-            metrics = self._calls() | self.evaluate().metrics
+            metrics = self.calls() | self.evaluate().metrics
             self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
     def predict_step(self, batch: int, batch_idx: int) -> Candidates:

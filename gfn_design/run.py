@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -80,6 +81,8 @@ def fit(config: Mapping[str, Any], folder: Path) -> tuple[Run, Evaluation, list[
         (folder / "README.md").write_text(README)
     checkpoint = folder / CHECKPOINT
     resume = str(checkpoint) if checkpoint.exists() else None
+    if resume and trainer.is_global_zero:
+        _complete(trainer, module)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except SystemExit as stopped:  # what Lightning makes of Ctrl-C
@@ -90,6 +93,17 @@ def fit(config: Mapping[str, Any], folder: Path) -> tuple[Run, Evaluation, list[
         raise SystemExit(0)  # the first process alone writes what follows
     run = open_run(folder)
     return run, *report(run, int(config.get("candidates", 1000)))
+
+
+def _complete(trainer: Trainer, module: GFlowNet) -> None:
+    """Log the evaluation that was due at the checkpoint, if the run was killed before its end."""
+    log, every = trainer.loggers[0], trainer.val_check_interval
+    assert isinstance(log, CSVLog)
+    step = module.draws // trainer.accumulate_grad_batches - 1  # Lightning's name for this batch
+    due = trainer.limit_val_batches and isinstance(every, int) and module.draws % every == 0
+    if due and "reward_calls" not in log.rows.get(step, {}):
+        metrics = module.calls() | module.evaluate().metrics
+        log.log_metrics({name: float(np.float32(x)) for name, x in metrics.items()}, step)
 
 
 def first_logged(folder: Path, column: str) -> float | None:

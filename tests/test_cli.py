@@ -150,6 +150,28 @@ def test_a_run_killed_between_checkpoints_goes_on_from_the_last_one(here):
         assert (here / "cut" / name).read_text() == (here / "whole" / name).read_text(), name
 
 
+@pytest.mark.parametrize("trajectories", [160, 320])
+def test_a_run_killed_in_an_evaluation_makes_up_for_it(here, trajectories):
+    """Its checkpoint has been written by then, in the middle of training or at its end."""
+    options = ["--config", "tiny.yaml", "--checkpoint_every", "10"]
+    script = (
+        "import os\n"
+        "from gfn_design.gflownet import GFlowNet\n"
+        "validate = GFlowNet.validation_step\n"
+        "def killed(self, batch, i):\n"
+        f"    if self.trajectories == {trajectories}: os._exit(9)\n"
+        "    return validate(self, batch, i)\n"
+        "GFlowNet.validation_step = killed\n"
+        "from gfn_design.__main__ import main\n"
+        f"main({['fit', *options, '--output', 'cut']!r})\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 9
+    for folder in ("cut", "whole"):
+        assert main(["fit", *options, "--output", folder]) == 0
+    for name in ("log.csv", "evaluation.yaml"):
+        assert (here / "cut" / name).read_text() == (here / "whole" / name).read_text(), name
+
+
 def test_sample_writes_distinct_scored_sorted_candidates(run, capsys):
     assert main(["sample", str(run), "-n", "50", "--output", "designs"]) == 0
     assert "50 distinct candidates" in capsys.readouterr().out

@@ -81,7 +81,10 @@ def write_report(grid: Grid, folder: Path, failures: Mapping[Path, str]) -> str:
         if problem.decisive:
             ax = plots.axes(5.5, 4.0)
             plots.plot_comparison(_curves(problem), ax)
-            ax.set(ylabel=problem.decisive, title=problem.name)
+            title = f"{problem.name}: mean and range over {len(grid.seeds)} seeds"
+            ax.set(ylabel=problem.decisive, title=title)
+            if DECISIVE[problem.decisive]:
+                ax.set_ylim(bottom=0)
             for suffix in (".png", ".svg"):
                 plots.save(ax, folder / f"curve-{problem.name}{suffix}")
     return text
@@ -125,7 +128,7 @@ def _number(values: list[float], plus_minus: str) -> str:
         return f"{mean(values):.4g}"
     error = stdev(values) / sqrt(len(values))
     if error == 0:
-        return f"{mean(values):.10g}"
+        return f"{values[0]:,.0f}" if values[0].is_integer() else f"{values[0]:.4g}"
     digits = min(6, max(0, 1 - floor(log10(error))))
     return f"{mean(values):,.{digits}f} {plus_minus} {error:,.{digits}f}"
 

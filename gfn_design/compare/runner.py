@@ -80,13 +80,18 @@ def run_grid(grid: Grid, folder: Path, jobs: int) -> dict[Path, str]:
                 "wait for it or stop it"
             ) from error
         (folder / GRID).write_text(dump(grid.config))
-        usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # As good as Ctrl-C, unless somebody (nohup) has said otherwise.
+        others = (signal.SIGTERM, signal.SIGHUP)
+        stops = [it for it in others if signal.getsignal(it) == signal.SIG_DFL]
+        for stop in stops:
+            signal.signal(stop, signal.default_int_handler)
         try:
             return _run(todo, grid, folder, jobs, lock)
         except KeyboardInterrupt as stopped:
             raise KeyboardInterrupt("the same command goes on where it was") from stopped
         finally:
-            signal.signal(signal.SIGTERM, usual)
+            for stop in stops:
+                signal.signal(stop, signal.SIG_DFL)
 
 
 def _may_hold(folder: Path) -> bool:
@@ -104,7 +109,7 @@ def _is_finished(cell: Cell, grid: Grid, folder: Path) -> bool:
     if not (run / CHECKPOINT).exists():
         return False
     for name, wanted in ((CONFIG, cell.config), (SOURCES, sources(cell.config))):
-        there = yaml.safe_load((run / name).read_text()) if (run / name).exists() else {}
+        there = (yaml.safe_load((run / name).read_text()) if (run / name).exists() else {}) or {}
         here = yaml.safe_load(dump(wanted))
         if there != here:
             parts = [part for part in {**there, **here} if there.get(part) != here.get(part)]
@@ -136,7 +141,7 @@ def _run(
     total = len(grid.cells)
     every = 0.5 if sys.stderr.isatty() else 15.0
     with tqdm(
-        total=total, initial=total - len(waiting), unit=" runs", mininterval=every, ncols=80
+        total=total, initial=total - len(waiting), unit="run", mininterval=every, ncols=80
     ) as bar:
         try:
             while waiting or running:
