@@ -121,6 +121,11 @@ def changed(**changes: object) -> str:
         ({"base__seed": 3}, r"grid\.yaml: base: 'seed' .*'seeds' decides it"),
         ({"methods__TB__model__seed": 3}, r"methods\.TB: 'model\.seed' .*'seeds' decides it"),
         ({"base__trainer__max_steps": 9}, r"'trainer\.max_steps' .*'trajectories' decides it"),
+        ({"base__trainer__limit_val_batches": 0}, r"'evaluate_every' decides it"),
+        (
+            {"methods__TB__trainer": {"accumulate_grad_batches": 2}},
+            r"'threes' with method 'TB': would draw 1,280 trajectories and not 640",
+        ),
         ({"methods__TB__data": {}}, r"'methods\.TB' sets 'data', which all methods must share"),
         ({"methods__TB__model__environment": {}}, r"'methods\.TB' sets 'model\.environment'"),
         ({"base__candidates": "x"}, r"grid\.yaml: base: 'candidates' must be an int"),

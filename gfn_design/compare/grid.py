@@ -28,6 +28,9 @@ DECIDED = {
     ("trainer", "max_steps"): "trajectories",
     ("trainer", "max_epochs"): "trajectories",
     ("trainer", "max_time"): "trajectories",
+    ("trainer", "val_check_interval"): "evaluate_every",
+    ("trainer", "check_val_every_n_epoch"): "evaluate_every",
+    ("trainer", "limit_val_batches"): "evaluate_every",
 }
 OF_PROBLEMS = (("data",), ("model", "environment"))  # a method that changed them would have others
 
@@ -54,7 +57,7 @@ class Grid(NamedTuple):
 
     Attributes:
         file: Where it was read from.
-        config: As it was read.
+        config: As it was read, files named from the root.
         trajectories: Of each run.
         cells: All runs, seed by seed, so that a comparison cut short has whole seeds.
     """
@@ -117,7 +120,7 @@ def load_grid(file: Path) -> Grid:
         for seed in seeds
         for (problem, method), run in merged.items()
     ]
-    return Grid(file, dict(config), list(problems), list(methods), seeds, trajectories, cells)
+    return Grid(file, anchored(config), list(problems), list(methods), seeds, trajectories, cells)
 
 
 def sources(value: Any) -> dict[str, str]:

@@ -141,7 +141,8 @@ def _rows(
     for method, runs in problem.results.items():
         ends = [run[-1] for run in runs.values()]
         calls = sorted({end.reward_calls for end in ends})
-        cells = [_number([p.metrics[m] for p in ends], plus_minus) for m in problem.metrics]
+        values = [[p.metrics[m] for p in ends if m in p.metrics] for m in problem.metrics]
+        cells = [_number(numbers, plus_minus) for numbers in values]
         if method == _winner(problem):
             place = problem.metrics.index(problem.decisive)
             cells[place] = bold(cells[place])

@@ -126,11 +126,17 @@ def _try_out(cells: Iterable[Cell], grid: Grid, folder: Path) -> None:
     for cell in cells:
         first.setdefault((cell.problem, cell.method), cell)
     for cell in first.values():
+        name = f"{grid.file}: problem '{cell.problem}' with method '{cell.method}'"
         try:
-            prepare(cell.config, folder / cell.path)
+            trainer, module, _ = prepare(cell.config, folder / cell.path)
         except InputError as error:
-            name = f"problem '{cell.problem}' with method '{cell.method}'"
-            raise InputError(f"{grid.file}: {name}: {error}") from error
+            raise InputError(f"{name}: {error}") from error
+        drawn = module.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        if drawn * trainer.max_steps != grid.trajectories:
+            raise InputError(
+                f"{name}: would draw {drawn * trainer.max_steps:,} trajectories and not "
+                f"{grid.trajectories:,}; set trainer.devices to 1, and accumulate no batches"
+            )
 
 
 def _run(
