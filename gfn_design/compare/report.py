@@ -170,9 +170,8 @@ def _markdown(problem: Problem, grid: Grid) -> str:
 
 
 def _signed(verdict: Verdict) -> str:
-    return (
-        f"difference {verdict.difference:+.3g} ± {verdict.standard_error:.2g}, p = {verdict.p:.2g}"
-    )
+    p = f"p = {verdict.p:.2g}" if verdict.p >= 1e-4 else "p < 0.0001"
+    return f"difference {verdict.difference:+.3g} ± {verdict.standard_error:.2g}, {p}"
 
 
 def _latex(problem: Problem, grid: Grid) -> str:
