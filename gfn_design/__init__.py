@@ -7,24 +7,40 @@ from typing import TYPE_CHECKING
 # answer before torch is loaded; a configuration may name these without their module.
 _EXPORTS = {
     "ActorCritic": "gfn_design.objectives.actor_critic",
+    "BackwardActorCritic": "gfn_design.objectives.backward",
+    "BackwardBalance": "gfn_design.objectives.backward",
+    "BackwardObjective": "gfn_design.objectives.base",
     "Candidates": "gfn_design.gflownet",
+    "ClippedPolicy": "gfn_design.objectives.ppo",
     "DataModule": "gfn_design.data.base",
+    "DetailedBalance": "gfn_design.objectives.balance",
     "Environment": "gfn_design.environments.base",
+    "Exploration": "gfn_design.sampling.exploration",
     "FunctionData": "gfn_design.data.tasks",
     "GFlowNet": "gfn_design.gflownet",
+    "Guide": "gfn_design.guides",
     "Hypergrid": "gfn_design.environments.hypergrid",
     "HypergridData": "gfn_design.data.tasks",
     "InputError": "gfn_design.errors",
     "KmerData": "gfn_design.data.tasks",
+    "LogVariance": "gfn_design.objectives.balance",
     "MLP": "gfn_design.policies.mlp",
+    "ModifiedDetailedBalance": "gfn_design.objectives.balance",
     "MotifData": "gfn_design.data.tasks",
     "Objective": "gfn_design.objectives.base",
     "Policy": "gfn_design.policies.policy",
+    "Replay": "gfn_design.sampling.replay",
     "Reward": "gfn_design.rewards.reward",
+    "RewardGuide": "gfn_design.guides",
     "Scored": "gfn_design.sampling.trajectories",
     "Sequence": "gfn_design.environments.sequence",
+    "SoftQ": "gfn_design.objectives.soft_q",
+    "StopGuide": "gfn_design.guides",
+    "SubTrajectoryBalance": "gfn_design.objectives.balance",
     "Trajectories": "gfn_design.sampling.trajectories",
     "TrajectoryBalance": "gfn_design.objectives.balance",
+    "TrajectoryLikelihood": "gfn_design.objectives.backward",
+    "TrustRegion": "gfn_design.objectives.trust_region",
     "check_environment": "gfn_design.environments.check",
     "draw_candidates": "gfn_design.candidates",
     "sample": "gfn_design.sampling.trajectories",
@@ -48,12 +64,29 @@ if TYPE_CHECKING:
     from gfn_design.errors import InputError
     from gfn_design.evaluation.exact import target_distribution, terminating_distribution
     from gfn_design.gflownet import Candidates, GFlowNet
+    from gfn_design.guides import Guide, RewardGuide, StopGuide
     from gfn_design.objectives.actor_critic import ActorCritic
-    from gfn_design.objectives.balance import TrajectoryBalance
-    from gfn_design.objectives.base import Objective
+    from gfn_design.objectives.backward import (
+        BackwardActorCritic,
+        BackwardBalance,
+        TrajectoryLikelihood,
+    )
+    from gfn_design.objectives.balance import (
+        DetailedBalance,
+        LogVariance,
+        ModifiedDetailedBalance,
+        SubTrajectoryBalance,
+        TrajectoryBalance,
+    )
+    from gfn_design.objectives.base import BackwardObjective, Objective
+    from gfn_design.objectives.ppo import ClippedPolicy
+    from gfn_design.objectives.soft_q import SoftQ
+    from gfn_design.objectives.trust_region import TrustRegion
     from gfn_design.policies.mlp import MLP
     from gfn_design.policies.policy import Policy
     from gfn_design.rewards.reward import Reward
+    from gfn_design.sampling.exploration import Exploration
+    from gfn_design.sampling.replay import Replay
     from gfn_design.sampling.trajectories import (
         Scored,
         Trajectories,

@@ -59,10 +59,10 @@ class Differentiated:
 
     Args:
         losses: ``losses(*modules, *arguments)`` gives losses by name.
-        modules: With the parameters to differentiate by.
+        modules: With the parameters to differentiate by; None is passed on.
     """
 
-    def __init__(self, losses: Callable[..., Losses], *modules: nn.Module) -> None:
+    def __init__(self, losses: Callable[..., Losses], *modules: nn.Module | None) -> None:
         self.function = _Function(losses, modules)
 
     def __call__(self, *arguments: Any) -> tuple[Losses, Gradients | None]:
@@ -79,9 +79,9 @@ class Differentiated:
 class _Function(nn.Module):
     """Losses and their sum as a function of parameters that `functional_call` can replace."""
 
-    def __init__(self, losses: Callable[..., Losses], modules: Iterable[nn.Module]) -> None:
+    def __init__(self, losses: Callable[..., Losses], modules: Iterable[nn.Module | None]) -> None:
         super().__init__()
-        self.losses, self.parts = losses, nn.ModuleList(modules)
+        self.losses, self.parts = losses, nn.ModuleList(modules)  # type: ignore[arg-type]
 
     def forward(self, *arguments: Any) -> tuple[Tensor, Losses]:
         losses = self.losses(*self.parts, *arguments)

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
@@ -18,15 +19,35 @@ from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation, evaluate
 from gfn_design.evaluation.exact import Target, target_distribution
-from gfn_design.objectives.base import Objective
+from gfn_design.objectives.base import BackwardObjective, Objective
+from gfn_design.objectives.trust_region import TrustRegion, TrustRegionAdam
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.distinct import Opening
+from gfn_design.sampling.exploration import Exploration, Explorer
 from gfn_design.sampling.found import Found
-from gfn_design.sampling.noise import CANDIDATES, TRAINING, uniform_noise
-from gfn_design.sampling.trajectories import BLOCK, Trajectories, sample, score, walk
+from gfn_design.sampling.noise import (
+    CANDIDATES,
+    CHOICES,
+    HISTORIES,
+    REPLAYED,
+    TRAINING,
+    uniform_noise,
+)
+from gfn_design.sampling.replay import Replay
+from gfn_design.sampling.trajectories import (
+    BLOCK,
+    Scored,
+    Trajectories,
+    joined,
+    sample,
+    sample_backward,
+    score,
+    walk,
+)
 
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
+Reward = Callable[[Tensor], Tensor]  # log R of objects
 CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
 
 
@@ -42,43 +63,123 @@ class Candidates(NamedTuple):
     log_reward: Tensor
 
 
+class Parts(NamedTuple):
+    """What a training step is made of.
+
+    Attributes:
+        environment: What is built.
+        policy: Draws the trajectories, and learns from them.
+        objective: How the forward policy learns.
+        backward: How the backward policy learns, if by itself.
+        slow: A copy of the policy that follows it slowly, if the objective has one.
+        exploration: How trajectories are drawn, if not as the policy would.
+        opening: See `sample`.
+        walk: See `sample`.
+        learn: `losses` of these, with their gradients where they are compiled.
+    """
+
+    environment: Environment
+    policy: Policy
+    objective: Objective
+    backward: BackwardObjective | None
+    slow: Policy | None
+    exploration: Exploration | None
+    opening: Opening | None
+    walk: Callable[..., Any]
+    learn: Differentiated
+
+
+class Batch(NamedTuple):
+    """What the losses are found from.
+
+    Attributes:
+        drawn: Trajectories of the forward policy, and replayed ones.
+        then: How the policy that drew them scored them; None is how the present one does.
+        log_reward_at: See `Scored`; None if the objective does not ask.
+        back: Histories that the backward policy drew of the same objects, if it learns from them.
+        log_guide: Of those; see `Scored`.
+    """
+
+    drawn: Trajectories
+    then: Scored | None = None
+    log_reward_at: Tensor | None = None
+    back: Trajectories | None = None
+    log_guide: Tensor | None = None
+
+
 def losses(
     environment: Environment,
     policy: Policy,
     objective: Objective,
-    drawn: Trajectories,
+    backward: BackwardObjective | None,
+    slow: Policy | None,
+    batch: Batch,
     opening: Opening | None,
-) -> dict[str, Tensor]:
-    """What the objective says of trajectories that this policy drew, by name."""
+) -> Losses:
+    """What the objectives say of a batch, by name."""
     static = torch.compiler.is_compiling()  # then no shape may depend on a value
-    now = score(environment, policy, drawn, opening if static else None)
-    return objective(now, now.detach())
+    opening = opening if static else None
+    now = score(environment, policy, batch.drawn, opening, objective.needs_policy)
+    now = now._replace(log_reward_at=batch.log_reward_at)
+    if slow is not None:
+        then = score(environment, slow, batch.drawn, opening)
+    else:
+        then = now.detach() if batch.then is None else batch.then
+    if backward is None:
+        return objective(now, then)
+    result = objective(now._replace(log_pb=now.log_pb.detach()), then)
+    if batch.back is not None:
+        now = score(environment, policy, batch.back)._replace(log_guide=batch.log_guide)
+    own = backward(now, now.detach(), log_z_of(environment, policy, objective))
+    return result | {f"backward/{name}": loss for name, loss in own.items()}
+
+
+@torch.no_grad()
+def log_z_of(environment: Environment, policy: Policy, objective: Objective) -> Tensor:
+    """The estimate of log Z, in nats: learned as such, or log F of the source."""
+    if objective.head != "flow":
+        return objective.log_z.detach()
+    flow = policy.value(environment.initial(1))
+    assert flow is not None
+    return flow[0]
+
+
+def collect(parts: Parts, reward: Reward, uniform: Tensor, back: Tensor | None) -> Batch:
+    """Draw a batch of trajectories and reward its objects.
+
+    Args:
+        parts: What learns, and how.
+        reward: log R of objects.
+        uniform: The randomness, ``float[batch, max_steps]`` in [0, 1).
+        back: The same for the way back, if the backward policy learns from that.
+    """
+    environment, policy, objective, backward, _, exploration, opening, walk, _ = parts
+    sampler = policy if exploration is None else Explorer(policy, exploration)
+    drawn = sample(environment, sampler, uniform, opening, walk)
+    with torch.autocast(uniform.device.type, enabled=False):  # in full precision always
+        drawn = drawn._replace(log_reward=reward(drawn.objects))
+        batch = Batch(drawn)
+        if objective.scores_states:
+            left = drawn.states[:, :-1]
+            batch = batch._replace(log_reward_at=reward(left.flatten(0, 1)).view(left.shape[:2]))
+    if backward is None or back is None:
+        return batch
+    history = sample_backward(environment, policy, drawn.objects, back)
+    history = history._replace(log_reward=drawn.log_reward)
+    if (guide := backward.guide) is None:
+        return batch._replace(back=history)
+    guide.observe(environment, drawn.objects, drawn.log_reward)
+    scored = score(environment, policy, history, all_actions=True)
+    log_guide = guide(environment, history, scored, reward)
+    return batch._replace(back=history, log_guide=log_guide)
 
 
 def play(
-    environment: Environment,
-    policy: Policy,
-    reward: Callable[[Tensor], Tensor],
-    uniform: Tensor,
-    opening: Opening | None,
-    walk: Callable[..., Any],
-    learn: Differentiated,
-) -> tuple[Trajectories, Losses, Gradients | None]:
-    """What one training step does but for the update: draw, reward, find the losses.
-
-    Args:
-        environment: What is built.
-        policy: Draws the trajectories, and learns from them.
-        reward: log R of objects.
-        uniform: The randomness, ``float[batch, max_steps]`` in [0, 1).
-        opening: See `sample`.
-        walk: See `sample`.
-        learn: The losses of trajectories and their gradients; see `Differentiated`.
-    """
-    drawn = sample(environment, policy, uniform, opening, walk)
-    with torch.autocast(uniform.device.type, enabled=False):  # in full precision always
-        drawn = drawn._replace(log_reward=reward(drawn.objects))
-    return drawn, *learn(drawn, opening)
+    parts: Parts, reward: Reward, uniform: Tensor, back: Tensor | None
+) -> tuple[Batch, Losses, Gradients | None]:
+    """What one training step does but for the update: `collect`, and find the losses."""
+    batch = collect(parts, reward, uniform, back)
+    return batch, *parts.learn(batch, parts.opening)
 
 
 class GFlowNet(LightningModule):
@@ -93,9 +194,15 @@ class GFlowNet(LightningModule):
         objective: How the policies learn.
         network: Builds the network of a policy.
         critic: Builds the critic, where the objective needs one.
-        backward: ``uniform`` chooses evenly among parents; ``learned`` trains a backward policy;
-            ``shared`` trains one with the layers of the forward policy, which is faster.
-        batch_size: Trajectories drawn in each step, on each device.
+        backward: ``uniform`` chooses evenly among parents; ``max_entropy`` makes all ways to an
+            object equally likely; ``learned`` trains a backward policy; ``shared`` trains one with
+            the layers of the forward policy, which is faster.
+        backward_objective: How a backward policy learns; None trains it by the objective.
+        batch_size: Trajectories drawn in each batch, on each device.
+        updates: Of the networks, with each batch; an objective that is on-policy and not made for
+            more, as `ClippedPolicy` is, takes one.
+        replay: Objects of earlier batches to learn from again with each update.
+        exploration: How to draw otherwise than the policy would.
         lr: Learning rate of the policies.
         critic_lr: Learning rate of the critic.
         log_z_lr: Learning rate of log Z.
@@ -115,8 +222,12 @@ class GFlowNet(LightningModule):
         objective: Objective,
         network: Callable[[Environment, int], nn.Module] = MLP,
         critic: Callable[[Environment, int], nn.Module] = CRITIC,
-        backward: Literal["uniform", "learned", "shared"] = "uniform",
+        backward: Literal["uniform", "max_entropy", "learned", "shared"] = "uniform",
+        backward_objective: BackwardObjective | None = None,
         batch_size: int = 128,
+        updates: int = 1,
+        replay: Replay | None = None,
+        exploration: Exploration | None = None,
         lr: float = 1e-3,
         critic_lr: float = 5e-3,
         log_z_lr: float = 0.1,
@@ -127,31 +238,74 @@ class GFlowNet(LightningModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        if backward != "uniform" and not objective.trains_backward:
+        learned = backward in ("learned", "shared")
+        if learned and backward_objective is None and not objective.trains_backward:
             raise InputError(
                 f"{type(objective).__name__} does not train a backward policy; "
-                "set backward: uniform"
+                "set backward: uniform, or a backward_objective"
             )
+        if backward_objective is not None and not learned:
+            raise InputError(
+                f"{type(backward_objective).__name__} has no backward policy to train; "
+                f"set backward: learned (it is {backward})"
+            )
+        if environment.n_backward_actions == 1:  # nothing to learn
+            backward_objective = None
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        if updates < 1:
+            raise InputError(f"updates must be at least 1, got {updates}")
+        if objective.on_policy:
+            name = type(objective).__name__
+            if replay is not None or exploration is not None:
+                what = "replay" if replay is not None else "exploration"
+                raise InputError(f"{name} learns from its own policy alone; leave out {what}")
+            if updates > 1 and not objective.repeats:
+                raise InputError(f"{name} takes one update for each batch, got updates={updates}")
+        if isinstance(objective, TrustRegion) and backward == "shared":
+            raise InputError(
+                "a trust region needs a forward policy that is not shared; set "
+                "backward: learned or uniform"
+            )
+        if objective.scores_states and (replay is not None or environment.fixed_length):
+            raise InputError(
+                f"{type(objective).__name__} needs a reward in every state: leave out replay, and "
+                "use an environment with a stop action"
+            )
         if burst < 1:
             raise InputError(f"burst must be at least 1, got {burst}")
         if min(lr, critic_lr, log_z_lr) < 0:
             rates = f"{lr}, {critic_lr}, {log_z_lr}"
             raise InputError(f"lr, critic_lr and log_z_lr must not be negative, got {rates}")
         self.environment, self.objective = environment, objective
-        self.policy = Policy(
-            environment, network, backward, critic if objective.needs_critic else None
-        )
+        self.backward_objective = backward_objective
+        value = {"critic": critic, "flow": network, None: None}[objective.head]
+        back = backward_objective is not None and backward_objective.needs_critic
+        self.policy = Policy(environment, network, backward, value, critic if back else None)
+        if backward_objective is not None and backward_objective.guide is not None:
+            backward_objective.guide.prepare(environment)
         self.batch_size, self.burst = batch_size, burst
         self.optimizer, self.exact_limit = optimizer, exact_limit
         numbered = environment.n_states is not None
         self.opening = Opening(environment, batch_size, BLOCK) if numbered else None
         self.walk = Compiled(walk) if compiled else walk
-        # Where lengths differ, shapes do: then the walk alone is compiled.
-        self.static = compiled and environment.fixed_length
+        # Where lengths differ, shapes do, and no way back has a length: then the walk alone is
+        # compiled.
+        self.walks_back = backward_objective is not None and backward_objective.walks_back
+        self.updates, self.replay, self.exploration = updates, replay, exploration
+        self.slow: Policy | None = None
+        if objective.copy_rate is not None:
+            self.slow = deepcopy(self.policy).requires_grad_(False)
+        plain = updates == 1 and replay is None and objective.copy_rate is None
+        plain = plain and not self.walks_back and not isinstance(objective, TrustRegion)
+        self.static = compiled and environment.fixed_length and plain
         self.play = Compiled(play) if self.static else play
-        self.learn = Differentiated(losses, environment, self.policy, objective)
+        modules = (environment, self.policy, objective, backward_objective, self.slow)
+        learn = Differentiated(losses, *modules)
+        steps = walk if self.static else self.walk
+        self.parts = Parts(*modules, exploration, self.opening, steps, learn)
+        self._batch: Batch | None = None  # the latest
+        self._used = 0  # updates made with it
         self.learning_rates = {"policy": lr, "critic": critic_lr, "log_z": log_z_lr}
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         if self.seed < 0:
@@ -240,21 +394,56 @@ class GFlowNet(LightningModule):
             "mend the score, or set the reward's minimum"
         )
 
-    def batch(self) -> tuple[Trajectories, Losses, Gradients | None]:
-        """The next batch of training; see `play`."""
+    def batch(self) -> tuple[Batch, Losses, Gradients | None]:
+        """What the next update learns from; see `play`."""
         with torch.no_grad():  # but for what `learn` differentiates
-            trajectories, losses, gradients = self.play(
-                self.environment,
-                self.policy,
-                self.data.reward_on(self.device),
-                self._noise(self.batch_size, TRAINING, self.draws),
-                self.opening,
-                walk if self.static else self.walk,
-                self.learn,
-            )
-        self._check(trajectories.objects, trajectories.log_reward)
+            if self.slow is not None and self.objective.copy_rate is not None:
+                for slow, fast in zip(
+                    self.slow.parameters(), self.policy.parameters(), strict=True
+                ):
+                    slow.lerp_(fast, self.objective.copy_rate)
+            if self.updates == 1 and self.replay is None:
+                batch, losses, gradients = self.play(*self._request())
+                self._accept(batch)
+                return batch, losses, gradients
+            if self._batch is None or self._used == self.updates:
+                batch = collect(*self._request())
+                if self.updates > 1 and self.objective.on_policy:
+                    whole = self.objective.needs_policy
+                    then = score(self.environment, self.policy, batch.drawn, all_actions=whole)
+                    batch = batch._replace(then=then)
+                self._accept(batch)
+            self._used += 1
+            assert self._batch is not None
+            return self._batch, *self.parts.learn(self._with_replayed(self._batch), None)
+
+    def _request(self) -> tuple[Parts, Reward, Tensor, Tensor | None]:
+        """The arguments of `play` for the next batch."""
+        back = self._noise(self.batch_size, HISTORIES, self.draws) if self.walks_back else None
+        noise = self._noise(self.batch_size, TRAINING, self.draws)
+        return self.parts, self.data.reward_on(self.device), noise, back
+
+    def _accept(self, batch: Batch) -> None:
+        """Count a batch that was just drawn, and keep what is learned from again."""
+        objects, log_reward = batch.drawn.objects, batch.drawn.log_reward
+        self._check(objects, log_reward)
         self.draws += 1
-        return trajectories, losses, gradients
+        self._batch, self._used = batch, 0
+        if self.exploration is not None:
+            self.exploration.next_batch()
+        if self.replay is not None:
+            self.replay.add(objects, log_reward)
+
+    def _with_replayed(self, batch: Batch) -> Batch:
+        """The batch and, if there is a replay, as many trajectories as that gives."""
+        if self.replay is None:
+            return batch
+        key = self.draws * self.updates + self._used
+        noise = self._noise(self.replay.size, REPLAYED, key)
+        which = self._noise(self.replay.size, CHOICES, key)[:, 0]
+        objects, log_reward = self.replay.pick(which)
+        history = sample_backward(self.environment, self.policy, objects, noise)
+        return batch._replace(drawn=joined(batch.drawn, history._replace(log_reward=log_reward)))
 
     def _gather(self, x: Tensor) -> Tensor:
         """`x` of every rank, stacked."""
@@ -272,12 +461,14 @@ class GFlowNet(LightningModule):
 
     def _count_batch(self) -> tuple[Losses, Gradients | None]:
         """The next batch, counted and logged."""
-        trajectories, losses, gradients = self.batch()
-        self.trajectories += self.batch_size * self.trainer.world_size
-        self.found.add(trajectories.objects)
+        before = self.draws
+        batch, losses, gradients = self.batch()
+        if self.draws > before:  # not an earlier one again
+            self.trajectories += self.batch_size * self.trainer.world_size
+            self.found.add(batch.drawn.objects)
         every = cast(int, getattr(self.trainer, "log_every_n_steps"))  # noqa: B009 # untyped
         if every and (self.trainer.global_step + 1) % every == 0:
-            self._log_batch(trajectories, losses)
+            self._log_batch(batch.drawn, losses)
         return losses, gradients
 
     def _log_batch(self, trajectories: Trajectories, losses: dict[str, Tensor]) -> None:
@@ -287,11 +478,16 @@ class GFlowNet(LightningModule):
             "trajectories": float(self.trajectories),
             "reward": trajectories.log_reward.exp().mean(),
             "distinct": float(len(self.found)),
-            "log_z": self.objective.log_z.detach(),
+            "log_z": self.log_z,
             "length": trajectories.alive.sum(1).float().mean(),
         }
         columns |= {f"loss/{name}": loss.detach() for name, loss in losses.items()}
         self.log_dict(columns, batch_size=self.batch_size)
+
+    @property
+    def log_z(self) -> float:
+        """The estimate of log Z, in nats."""
+        return float(log_z_of(self.environment, self.policy, self.objective))
 
     @property
     def target(self) -> Target | None:
@@ -347,15 +543,25 @@ class GFlowNet(LightningModule):
         """One optimizer; the critic and log Z have learning rates of their own."""
         groups: dict[str, list[nn.Parameter]] = {"policy": [], "critic": [], "log_z": []}
         for name, parameter in self.policy.named_parameters():
-            groups["critic" if name.startswith("critic.") else "policy"].append(parameter)
+            critic = name.startswith("backward_critic.") or (
+                name.startswith("critic.") and self.objective.head == "critic"
+            )
+            groups["critic" if critic else "policy"].append(parameter)
         groups["log_z"] += self.objective.parameters()
-        return self.optimizer(
-            [
-                {"params": parameters, "lr": self.learning_rates[name], "name": name}
-                for name, parameters in groups.items()
-                if parameters
-            ]
-        )
+        rated: list[dict[str, Any]] = [
+            {"params": parameters, "lr": self.learning_rates[name], "name": name}
+            for name, parameters in groups.items()
+            if parameters
+        ]
+        if isinstance(self.objective, TrustRegion):
+            return TrustRegionAdam(
+                rated, self.environment, self.policy, self.objective, self._latest
+            )
+        return self.optimizer(rated)
+
+    def _latest(self) -> Trajectories:
+        assert self._batch is not None
+        return self._batch.drawn
 
     def optimizer_step(
         self,
@@ -373,6 +579,10 @@ class GFlowNet(LightningModule):
         checkpoint["environment"] = self.environment.describe()
         checkpoint["found"], checkpoint["draws"] = self.found.keys, self.draws
         checkpoint["trajectories"] = self.trajectories
+        if self.replay is not None:
+            checkpoint["replay"] = self.replay.state_dict()
+        if self._batch is not None and 0 < self._used < self.updates:
+            checkpoint["used"], checkpoint["batch"] = self._used, _packed(self._batch)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         here, there = self.environment.describe(), checkpoint.get("environment")
@@ -383,3 +593,23 @@ class GFlowNet(LightningModule):
             )
         self.found.keys, self.draws = cast(Tensor, checkpoint["found"]), int(checkpoint["draws"])
         self.trajectories = int(checkpoint["trajectories"])
+        if self.replay is not None and "replay" in checkpoint:
+            self.replay.load_state_dict(checkpoint["replay"])
+        if "batch" in checkpoint:
+            self._used, self._batch = checkpoint["used"], _unpacked(checkpoint["batch"])
+
+
+def _packed(batch: Batch) -> list[Any]:
+    """A batch as plain lists, which a checkpoint may hold."""
+    return [list(part) if isinstance(part, tuple) else part for part in batch]
+
+
+def _unpacked(parts: list[Any]) -> Batch:
+    drawn, then, log_reward_at, back, log_guide = parts
+    return Batch(
+        Trajectories(*drawn),
+        then and Scored(*then),
+        log_reward_at,
+        back and Trajectories(*back),
+        log_guide,
+    )

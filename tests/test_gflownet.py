@@ -12,14 +12,20 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from gfn_design import (
     MLP,
     ActorCritic,
+    BackwardActorCritic,
+    ClippedPolicy,
+    Exploration,
     GFlowNet,
     Hypergrid,
     HypergridData,
     InputError,
     MotifData,
     Objective,
+    Replay,
     Sequence,
+    SoftQ,
     TrajectoryBalance,
+    TrustRegion,
 )
 
 
@@ -78,43 +84,61 @@ def test_it_learns_the_target(objective, backward, environment, data, tmp_path):
     assert metrics["accuracy"] > 0.95
 
 
+METHODS = {
+    "TB": lambda: gflownet(),
+    "RL-U": lambda: gflownet(ActorCritic()),
+    "RL-B": lambda: gflownet(
+        ActorCritic(), backward="learned", backward_objective=BackwardActorCritic()
+    ),
+    "RL-T": lambda: gflownet(TrustRegion()),
+    "PPO": lambda: gflownet(ClippedPolicy(), updates=2),
+    "replay": lambda: gflownet(replay=Replay(16, best=0.5), updates=2),
+    "Q-Much": lambda: gflownet(SoftQ(), exploration=Exploration(0.5, 2.0)),
+}
+
+
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* not empty")
-def test_parameters_are_the_same_after_a_resume(tmp_path):
+@pytest.mark.parametrize("method", METHODS)
+def test_parameters_are_the_same_after_a_resume(method, tmp_path):
     """6 steps = 3 steps + a checkpoint + 3 steps, to the last bit, optimizer state included."""
 
     def saver(folder: Path) -> ModelCheckpoint:
         return ModelCheckpoint(dirpath=folder, filename="last", every_n_train_steps=3)
 
-    for objective in (TrajectoryBalance, ActorCritic):
-        folder = tmp_path / objective.__name__
-        whole = gflownet(objective())
-        trainer(tmp_path, 6).fit(whole, datamodule=HypergridData())
-        first = gflownet(objective())
-        run = trainer(tmp_path, 3, enable_checkpointing=True, callbacks=[saver(folder)])
-        run.fit(first, datamodule=HypergridData())
-        torch.manual_seed(1234)  # the resumed process has other global randomness
-        second = gflownet(objective())
-        torch.rand(7)
-        resumed = trainer(tmp_path, 6, enable_checkpointing=True, callbacks=[saver(folder)])
-        resumed.fit(
-            second,
-            datamodule=HypergridData(),
-            ckpt_path=str(folder / "last.ckpt"),
-            weights_only=True,
-        )
-        assert resumed.global_step == 6
-        assert int(second.draws) == 6
-        for name, value in whole.state_dict().items():
-            assert torch.equal(value, second.state_dict()[name]), name
-        for model in (whole, second):
-            model.found.update(lambda keys: keys)
-        assert torch.equal(whole.found.keys, second.found.keys)
-        for a, b in zip(
-            whole.optimizers().optimizer.state.values(),
-            second.optimizers().optimizer.state.values(),
-            strict=True,
-        ):
-            assert all(torch.equal(a[key], b[key]) for key in a)
+    folder = tmp_path / "checkpoints"
+    whole = METHODS[method]()
+    start = {name: value.clone() for name, value in whole.state_dict().items()}
+    trainer(tmp_path, 6).fit(whole, datamodule=HypergridData())
+    first = METHODS[method]()
+    run = trainer(tmp_path, 3, enable_checkpointing=True, callbacks=[saver(folder)])
+    run.fit(first, datamodule=HypergridData())
+    torch.manual_seed(1234)  # the resumed process has other global randomness
+    second = METHODS[method]()
+    torch.rand(7)
+    resumed = trainer(tmp_path, 6, enable_checkpointing=True, callbacks=[saver(folder)])
+    resumed.fit(
+        second,
+        datamodule=HypergridData(),
+        ckpt_path=str(folder / "last.ckpt"),
+        weights_only=True,
+    )
+    assert resumed.global_step == 6
+    assert second.draws == whole.draws == 6 // whole.updates
+    assert second.trajectories == 32 * second.draws
+    changed = 0
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+        changed += not torch.equal(value, start[name])
+    assert changed >= 0.9 * len(start)
+    for model in (whole, second):
+        model.found.update(lambda keys: keys)
+    assert torch.equal(whole.found.keys, second.found.keys)
+    for a, b in zip(
+        whole.optimizers().optimizer.state.values(),
+        second.optimizers().optimizer.state.values(),
+        strict=True,
+    ):
+        assert all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_the_checkpoint_holds_neither_code_nor_reward(tmp_path):
@@ -193,7 +217,9 @@ def test_arguments_are_checked():
         gflownet(ActorCritic(), backward="learned")
     with pytest.raises(InputError, match="batch_size must be at least 1"):
         gflownet(batch_size=0)
-    with pytest.raises(InputError, match="backward must be uniform, learned or shared"):
+    with pytest.raises(
+        InputError, match="backward must be one of uniform, max_entropy, learned, shared"
+    ):
         gflownet(backward="learnt")
     with pytest.raises(InputError, match="must not be negative, got"):
         gflownet(lr=-1.0)

@@ -49,6 +49,7 @@ class Tabular(nn.Module):
         )
 
     shared = False
+    backward_critic = None
 
     def forward_log_probs(self, states, legal):
         return masked_log_softmax(self.forward_logits[self.environment.state_index(states)], legal)
@@ -124,7 +125,7 @@ def whole(request):
 
 
 def rows(scored, index):
-    return Scored(*(field[index] for field in scored))
+    return Scored(*(None if field is None else field[index] for field in scored))
 
 
 def expected_loss(objective, now, weights):
@@ -380,7 +381,7 @@ def random_scored(n=6, steps=7, seed=0):
     )
     log_reward = 10 * torch.randn(n, generator=generator, dtype=torch.float64)
     stops = torch.arange(steps) == lengths[:, None] - 1
-    return Scored(log_pf, log_pb, value, alive, stops, log_reward)
+    return Scored(log_pf, log_pb, value, alive, stops, alive & ~stops, log_reward)
 
 
 def test_lambda_one_gives_the_return_less_the_value():

@@ -43,6 +43,7 @@ class Tabular(nn.Module):
         )
 
     shared = False
+    backward_critic = None
 
     def forward_log_probs(self, states, legal, dtype=torch.float32):
         logits = self.forward_logits[self.environment.state_index(states)]

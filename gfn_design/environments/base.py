@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gfn_design.errors import InputError
+
 
 class Environment(nn.Module, ABC):
     """A directed acyclic graph of states, from the empty source to the finished objects.
@@ -88,6 +90,16 @@ class Environment(nn.Module, ABC):
     def state_index(self, states: Tensor) -> Tensor:
         """A number in ``[0, n_states)`` for each state, different for different ones."""
         raise TypeError(f"{self} does not number its states")
+
+    def log_ways(self, states: Tensor) -> Tensor:
+        """log of the number of trajectories from the source to each state: ``float64[batch]``.
+
+        What a backward policy of maximal entropy is made of.
+        """
+        raise InputError(
+            f"{self.describe()} has no formula for the number of ways to a state, which "
+            "backward: max_entropy needs; set backward: uniform"
+        )
 
     def describe(self) -> str:
         """One line that is equal for two environments exactly if their states and actions are.

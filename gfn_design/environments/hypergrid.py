@@ -55,6 +55,10 @@ class Hypergrid(Environment):
     def backward_step(self, states: Tensor, backward_actions: Tensor) -> tuple[Tensor, Tensor]:
         return states - self.moves[backward_actions], backward_actions
 
+    def log_ways(self, states: Tensor) -> Tensor:
+        steps = states.double()
+        return (steps.sum(-1) + 1).lgamma() - (steps + 1).lgamma().sum(-1)
+
     def decode(self, states: Tensor) -> list[str]:
         return [",".join(map(str, cell)) for cell in states.tolist()]
 

@@ -1,6 +1,7 @@
 """Strings over an alphabet: DNA, RNA, protein, or a chain of building blocks."""
 
 from collections.abc import Sequence as Texts
+from math import log
 from typing import Literal
 
 import torch
@@ -120,6 +121,12 @@ class Sequence(Environment):
         behead = torch.cat([states[:, 1:], torch.full_like(first, -1)], dim=1)
         action = torch.where(undo == 0, last, first + len(self.symbols))
         return torch.where(undo == 0, shorter, behead), action[:, 0]
+
+    def log_ways(self, states: Tensor) -> Tensor:
+        filled = (states >= 0).sum(-1).double()
+        if self.order == "any":
+            return (filled + 1).lgamma()
+        return filled * log(self.n_backward_actions)
 
     def decode(self, states: Tensor) -> list[str]:
         symbols = (*self.symbols, BLANK)  # a blank is -1, the last of these

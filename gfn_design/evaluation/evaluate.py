@@ -41,7 +41,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
     Either way `modes` and `modes_known`, where the data knows modes.
     """
     target = module.target
-    log_z = float(module.objective.log_z)
+    log_z = module.log_z
     if target is not None:
         _, probability = terminating_distribution(module.environment, module.policy)
         probability = probability.cpu()

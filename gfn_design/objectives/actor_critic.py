@@ -1,11 +1,12 @@
 """Policy gradients: flow balance as a reinforcement-learning problem (Niu et al. 2024)."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from gfn_design.errors import InputError
+from gfn_design.objectives.balance import check_pieces, piece_loss, step_flows
 from gfn_design.objectives.base import Objective
 from gfn_design.sampling.trajectories import Scored
 
@@ -48,10 +49,13 @@ class ActorCritic(Objective):
         critic_lambda: The same for the critic's targets; 1 takes the costs as they came.
         log_z: The first estimate of log Z, in nats.
         min_log_reward: Smaller log-rewards count as this one.
+        critic_loss: ``returns`` fits the critic to its targets; ``pieces`` to the balance of all
+            pieces of trajectories (Sub-EB, Niu et al. 2026), those of k steps counting
+            critic_lambda^(k - 1), for which 0.9 is usual.
     """
 
     on_policy: ClassVar[bool] = True
-    needs_critic: ClassVar[bool] = True
+    head: ClassVar[Literal["critic", "flow"] | None] = "critic"
     trains_backward: ClassVar[bool] = False
 
     def __init__(
@@ -60,21 +64,43 @@ class ActorCritic(Objective):
         critic_lambda: float = 1.0,
         log_z: float = 0.0,
         min_log_reward: float = -12.0,
+        critic_loss: Literal["returns", "pieces"] = "returns",
     ) -> None:
         super().__init__(log_z, min_log_reward)
         if not (0 <= policy_lambda <= 1 and 0 <= critic_lambda <= 1):
             given = f"{policy_lambda} and {critic_lambda}"
             raise InputError(f"policy_lambda and critic_lambda must be from 0 to 1, got {given}")
+        if critic_loss not in ("returns", "pieces"):
+            raise InputError(f"critic_loss must be returns or pieces, got '{critic_loss}'")
+        if critic_loss == "pieces":
+            check_pieces("geometric_within", critic_lambda)
         self.policy_lambda, self.critic_lambda = policy_lambda, critic_lambda
+        self.critic_loss = critic_loss
 
-    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+    def advantages(self, then: Scored) -> tuple[Tensor, Tensor]:
+        """Advantages, less their mean, and the critic's targets: ``[batch, steps]`` each."""
         cost = step_costs(then, self.log_z.detach(), self.min_log_reward)
         difference = temporal_difference(cost, then.value)
         advantage = lambda_sum(difference, self.policy_lambda)
         advantage = advantage - advantage.sum() / then.alive.sum()  # zero in padding: a mean
         target = then.value + lambda_sum(difference, self.critic_lambda)
+        return advantage.where(then.alive, 0), target
+
+    def critic(self, now: Scored, then: Scored, target: Tensor) -> Tensor:
+        """The loss of the critic."""
+        if self.critic_loss == "returns":
+            return ((target - now.value).square() * then.alive).sum(1).mean()
+        # Minus the value is the log flow, over Z, that would balance the present policies.
+        share = then.log_reward.clamp(min=self.min_log_reward) - self.log_z.detach()
+        balanced = then._replace(value=-now.value, log_reward=share)
+        flow = step_flows(balanced, -torch.inf)
+        return piece_loss(flow, balanced, "geometric_within", self.critic_lambda)
+
+    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+        advantage, target = self.advantages(then)
+        cost = step_costs(then, self.log_z.detach(), self.min_log_reward)
         return {
             "policy": (advantage * now.log_pf).sum(1).mean(),
-            "critic": ((target - now.value).square() * then.alive).sum(1).mean(),
+            "critic": self.critic(now, then, target),
             "log_z": self.log_z * cost.sum(1).mean(),
         }

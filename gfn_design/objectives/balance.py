@@ -1,9 +1,41 @@
 """Balance conditions: losses that vanish when the policy samples in proportion to the reward."""
 
+from typing import ClassVar, Literal, cast, get_args
+
+import torch
 from torch import Tensor
 
+from gfn_design.errors import InputError
 from gfn_design.objectives.base import Objective
 from gfn_design.sampling.trajectories import Scored
+
+Shape = Literal["square", "huber", "linex", "cosh"]
+LARGEST = 80.0  # exponents beyond it count as it
+
+
+def penalty(residual: Tensor, shape: Shape) -> Tensor:
+    """What a residual costs: its square near zero, whatever the shape.
+
+    - ``huber``: a line beyond one, which large residuals do not dominate;
+    - ``linex``: 2 (exp x - x - 1), steep where the policy draws too much, flat where too little;
+    - ``cosh``: 2 (cosh x - 1), steep on both sides.
+    """
+    if shape == "square":
+        return residual.square()
+    if shape == "huber":
+        size = residual.abs()
+        return torch.where(size <= 1, residual.square(), 2 * size - 1)
+    bounded = residual.clamp(-LARGEST, LARGEST)
+    if shape == "linex":
+        return 2 * (bounded.exp() - bounded - 1)
+    return 2 * (bounded.cosh() - 1)
+
+
+def check_shape(shape: str) -> Shape:
+    """`shape`, if it is one."""
+    if shape not in get_args(Shape):
+        raise InputError(f"shape must be one of {', '.join(get_args(Shape))}, got '{shape}'")
+    return cast(Shape, shape)
 
 
 class TrajectoryBalance(Objective):
@@ -12,9 +44,232 @@ class TrajectoryBalance(Objective):
     Args:
         log_z: The first estimate of log Z, in nats.
         min_log_reward: Smaller log-rewards count as this one.
+        shape: What a residual costs: ``square``, ``huber``, ``linex`` or ``cosh``.
     """
+
+    def __init__(
+        self, log_z: float = 0.0, min_log_reward: float = -12.0, shape: Shape = "square"
+    ) -> None:
+        super().__init__(log_z, min_log_reward)
+        self.shape = check_shape(shape)
 
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
         log_reward = now.log_reward.clamp(min=self.min_log_reward)
         residual = self.log_z + (now.log_pf - now.log_pb).sum(1) - log_reward
-        return {"balance": residual.square().mean()}
+        return {"balance": penalty(residual, self.shape).mean()}
+
+
+class LogVariance(Objective):
+    """The variance of log R + log P_B - log P_F over a batch, zero at balance (Zhang et al. 2023).
+
+    Needs no log Z; the estimate that is reported follows the mean, which gives the policies no
+    gradient.
+
+    Args:
+        log_z: The first estimate of log Z, in nats.
+        min_log_reward: Smaller log-rewards count as this one.
+        shape: What a difference from the batch's mean costs; see `TrajectoryBalance`.
+    """
+
+    def __init__(
+        self, log_z: float = 0.0, min_log_reward: float = -12.0, shape: Shape = "square"
+    ) -> None:
+        super().__init__(log_z, min_log_reward)
+        self.shape = check_shape(shape)
+
+    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+        log_reward = now.log_reward.clamp(min=self.min_log_reward)
+        estimate = log_reward + (now.log_pb - now.log_pf).sum(1)
+        mean = estimate.mean()
+        return {
+            "balance": penalty(mean - estimate, self.shape).mean(),
+            "log_z": (self.log_z - mean.detach()).square(),
+        }
+
+
+def step_flows(scored: Scored, min_log_reward: float) -> Tensor:
+    """log F of every state of a trajectory, log R after its last step: ``[batch, steps + 1]``."""
+    following = torch.cat([scored.value[:, 1:], torch.zeros_like(scored.value[:, :1])], dim=1)
+    reward = scored.log_reward.clamp(min=min_log_reward)[:, None]
+    return torch.cat([scored.value[:, :1], torch.where(scored.stops, reward, following)], dim=1)
+
+
+class DetailedBalance(Objective):
+    """log F(s) + log P_F(s' | s) = log F(s') + log P_B(s | s') at every step (Bengio et al. 2023).
+
+    F is a network, R(x) after the last step; log Z is log F of the source.
+
+    Args:
+        min_log_reward: Smaller log-rewards count as this one.
+        shape: What a residual costs; see `TrajectoryBalance`.
+    """
+
+    head: ClassVar[Literal["critic", "flow"] | None] = "flow"
+
+    def __init__(self, min_log_reward: float = -float("inf"), shape: Shape = "square") -> None:
+        super().__init__(min_log_reward=min_log_reward)
+        self.shape = check_shape(shape)
+
+    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+        flow = step_flows(now, self.min_log_reward)
+        residual = flow[:, :-1] + now.log_pf - flow[:, 1:] - now.log_pb
+        cost = penalty(residual.where(now.alive, 0), self.shape)
+        return {"balance": cost.sum(1).mean()}
+
+
+class ModifiedDetailedBalance(Objective):
+    """Detailed balance without F, where every state is an object (Deleu et al. 2022).
+
+    R(s) P_F(s' | s) P_F(stop | s') = R(s') P_B(s | s') P_F(stop | s). The reward is asked once for
+    every state of a trajectory. log Z is not learned: that of a state is log R - log P_F(stop), and
+    what is reported follows its mean at the source.
+
+    Args:
+        log_z: The first estimate of log Z, in nats.
+        min_log_reward: Smaller log-rewards count as this one.
+        shape: What a residual costs; see `TrajectoryBalance`.
+    """
+
+    needs_policy: ClassVar[bool] = True
+    scores_states: ClassVar[bool] = True
+
+    def __init__(
+        self, log_z: float = 0.0, min_log_reward: float = -12.0, shape: Shape = "square"
+    ) -> None:
+        super().__init__(log_z, min_log_reward)
+        self.shape = check_shape(shape)
+
+    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+        assert now.log_policy is not None
+        assert now.log_reward_at is not None
+        # The flow through a state is what stops there, over the share that does.
+        flow = now.log_reward_at.clamp(min=self.min_log_reward) - now.log_policy[..., -1]
+        moves = now.alive & ~now.stops
+        following = torch.cat([flow[:, 1:], flow[:, -1:]], dim=1)
+        residual = (flow + now.log_pf - following - now.log_pb).where(moves, 0)
+        return {
+            "balance": penalty(residual, self.shape).sum(1).mean(),
+            "log_z": (self.log_z - flow[:, 0].mean().detach()).square(),
+        }
+
+
+Weighting = Literal[
+    "geometric_within",
+    "geometric_within_long",
+    "geometric",
+    "equal_within",
+    "equal",
+    "trajectory",
+    "transition_within",
+    "transition",
+]
+
+
+def piece_weights(alive: Tensor, weighting: Weighting, decay: float) -> Tensor:
+    """How much the piece of a trajectory from state i to state j counts.
+
+    ``[batch, steps + 1, steps + 1]``, zero where there is no such piece; all together sum to one.
+
+    Args:
+        alive: ``bool[batch, steps]``.
+        weighting: See `SubTrajectoryBalance`.
+        decay: Lambda there.
+    """
+    n, steps = alive.shape
+    reached = torch.cat([torch.ones_like(alive[:, :1]), alive], dim=1)
+    time = torch.arange(steps + 1, device=alive.device)
+    length = time - time[:, None]
+    piece = reached[:, None, :] & (length > 0)  # from i to j > i, and state j exists
+    longest = alive.sum(1)[:, None, None]
+    power = length.clamp(min=1).float()
+    if weighting == "geometric_within_long":
+        weight = decay ** (steps - power)
+    elif weighting in ("geometric_within", "geometric"):
+        weight = decay ** (power - 1)
+    else:
+        weight = torch.ones_like(power)
+    if weighting.startswith("transition"):
+        piece = piece & (length == 1)
+    elif weighting == "trajectory":
+        piece = piece & (length == longest)
+    weights = piece * weight
+    if weighting == "geometric":  # of each length the mean over the batch
+        of_length = torch.zeros(steps + 1, device=alive.device)
+        index = length.clamp(min=0).expand(n, -1, -1).flatten()
+        of_length = of_length.index_add(0, index, piece.flatten().float())
+        weights = weights / of_length.clamp(min=1)[length.clamp(min=0)]
+    elif weighting not in ("equal", "transition"):
+        weights = weights / weights.sum((1, 2), keepdim=True)
+    return weights / weights.sum()
+
+
+def piece_residuals(flow: Tensor, log_ratio: Tensor) -> Tensor:
+    """log F(i) + sum of (log P_F - log P_B) from i to j - log F(j): ``[batch, i, j]``.
+
+    Args:
+        flow: log F of every state, ``[batch, steps + 1]``.
+        log_ratio: log P_F - log P_B of every step, ``[batch, steps]``.
+    """
+    before = torch.cat([torch.zeros_like(flow[:, :1]), log_ratio.cumsum(1)], dim=1)
+    level = flow - before
+    return level[:, :, None] - level[:, None, :]
+
+
+def piece_loss(
+    flow: Tensor, scored: Scored, weighting: Weighting, decay: float, shape: Shape = "square"
+) -> Tensor:
+    """The weighted mean cost of all pieces of all trajectories."""
+    weights = piece_weights(scored.alive, weighting, decay)
+    residuals = piece_residuals(flow, scored.log_pf - scored.log_pb)
+    return (weights * penalty(residuals.where(weights > 0, 0), shape)).sum()
+
+
+def check_pieces(weighting: str, decay: float) -> Weighting:
+    """`weighting`, if it is one, and `decay` is a positive number."""
+    if not decay > 0:
+        raise InputError(f"the decay of sub-trajectories must be positive, got {decay}")
+    known = get_args(Weighting)
+    if weighting not in known:
+        raise InputError(f"weighting must be one of {', '.join(known)}, got '{weighting}'")
+    return cast(Weighting, weighting)
+
+
+class SubTrajectoryBalance(Objective):
+    """Balance of every piece of a trajectory, between a state i and a later j (Madan et al. 2023).
+
+    log F(i) + log P_F(piece) = log F(j) + log P_B(piece), F being R(x) after the last step. log Z
+    is log F of the source. A piece of k steps counts
+
+    - ``geometric_within``: decay^(k - 1), summing to the same for each trajectory;
+    - ``geometric_within_long``: decay^-k, likewise, so that long pieces count most;
+    - ``geometric``: decay^(k - 1) over the number of pieces of that length in the batch;
+    - ``equal_within``, ``equal``: the same in each trajectory, in the batch;
+    - ``trajectory``: only if it is the whole trajectory;
+    - ``transition_within``, ``transition``: only if k is 1, the same in each trajectory, in the
+      batch.
+
+    Memory grows with the square of the number of steps.
+
+    Args:
+        decay: Lambda, above 0; above 1 long pieces count more.
+        weighting: One of the above.
+        min_log_reward: Smaller log-rewards count as this one.
+        shape: What a residual costs; see `TrajectoryBalance`.
+    """
+
+    head: ClassVar[Literal["critic", "flow"] | None] = "flow"
+
+    def __init__(
+        self,
+        decay: float = 0.9,
+        weighting: Weighting = "geometric_within",
+        min_log_reward: float = -12.0,
+        shape: Shape = "square",
+    ) -> None:
+        super().__init__(min_log_reward=min_log_reward)
+        self.decay, self.weighting = decay, check_pieces(weighting, decay)
+        self.shape = check_shape(shape)
+
+    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+        flow = step_flows(now, self.min_log_reward)
+        return {"balance": piece_loss(flow, now, self.weighting, self.decay, self.shape)}

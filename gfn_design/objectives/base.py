@@ -1,10 +1,11 @@
 """How policies learn: the contract of an objective."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from gfn_design.guides import Guide
 from gfn_design.sampling.trajectories import Scored
 
 
@@ -16,23 +17,38 @@ class Objective(nn.Module):
     class attributes.
 
     Args:
-        log_z: The first estimate of log Z, in nats.
+        log_z: The first estimate of log Z, in nats. Where the head is a flow, log Z is that of the
+            source, and no parameter.
         min_log_reward: Smaller log-rewards count as this one in the losses (never in the target
             of an evaluation); -12 in the paper's code, -inf switches it off.
 
     Attributes:
         on_policy: The trajectories must come from the policy being trained.
-        needs_critic: A critic must be built; its values arrive as ``Scored.value``.
+        head: What ``Scored.value`` holds, for which a network is built: a ``critic``'s expected
+            cost to the end, or the log ``flow`` through a state; None needs neither.
+        repeats: Though on-policy, made for several updates with a batch.
+        copy_rate: If a number, ``then`` is scored by a copy of the networks that goes so far
+            towards them at each update, instead of by the policy that drew the trajectories.
         trains_backward: A learned backward policy gets its gradient from these losses.
+        needs_policy: ``Scored.log_policy`` must hold the log-probabilities of all actions.
+        scores_states: ``Scored.log_reward_at`` must hold the log-reward of every state, which
+            every state of the environment must have.
     """
 
     on_policy: ClassVar[bool] = False
-    needs_critic: ClassVar[bool] = False
+    repeats: ClassVar[bool] = False
+    copy_rate: float | None = None
+    head: ClassVar[Literal["critic", "flow"] | None] = None
     trains_backward: ClassVar[bool] = True
+    needs_policy: ClassVar[bool] = False
+    scores_states: ClassVar[bool] = False
+
+    log_z: nn.Parameter
 
     def __init__(self, log_z: float = 0.0, min_log_reward: float = -12.0) -> None:
         super().__init__()
-        self.log_z = nn.Parameter(torch.tensor(float(log_z)))
+        if self.head != "flow":
+            self.log_z = nn.Parameter(torch.tensor(float(log_z)))
         self.min_log_reward = min_log_reward
 
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
@@ -41,5 +57,37 @@ class Objective(nn.Module):
         Args:
             now: Scored by the present policy, with gradients.
             then: Scored by the policy that drew them, without.
+        """
+        raise NotImplementedError
+
+
+class BackwardObjective(nn.Module):
+    """Named losses that train the backward policy alone, beside an objective for the forward one.
+
+    Args:
+        guide: See `gfn_design.guides`; the step's probability under it comes as
+            ``Scored.log_guide``.
+
+    Attributes:
+        walks_back: Learns from histories that the backward policy draws of the objects just built;
+            otherwise from the trajectories that built them.
+        needs_critic: ``Scored.backward_value`` must hold a critic's expected cost from the state
+            that each step enters back to the source.
+    """
+
+    walks_back: ClassVar[bool] = True
+    needs_critic: ClassVar[bool] = False
+
+    def __init__(self, guide: Guide | None = None) -> None:
+        super().__init__()
+        self.guide = guide
+
+    def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
+        """The losses of trajectories, stored from the source on as always.
+
+        Args:
+            now: Scored by the present policies, with gradients.
+            then: The same as constants.
+            log_z: The present estimate of log Z, a constant.
         """
         raise NotImplementedError

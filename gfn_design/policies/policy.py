@@ -1,4 +1,4 @@
-"""Who decides: the forward policy, the backward policy and the critic."""
+"""Who decides: the forward policy, the backward policy and the networks that value states."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 
+BACKWARD = ("uniform", "max_entropy", "learned", "shared")
 Network = Callable[[Environment, int], nn.Module]
 
 
 class Policy(nn.Module):
-    """Forward policy, backward policy and critic.
+    """Forward policy, backward policy, and the value heads that the objectives need.
 
     A network that nobody trains is not built: its parameters would stop DDP. Where there is but
     one backward action, its probability is one, and no network is built for it.
@@ -22,8 +23,10 @@ class Policy(nn.Module):
         environment: Whose states are read.
         network: Builds a network from the environment and its number of outputs.
         backward: ``learned`` builds a backward network; ``shared`` adds its outputs to those of
-            the forward network; ``uniform`` chooses evenly among parents.
-        critic: Builds the critic, if the objective has one.
+            the forward network; ``uniform`` chooses evenly among parents; ``max_entropy`` in
+            proportion to how many ways lead to each.
+        critic: Builds the critic, or the network of log F, if the objective has one.
+        backward_critic: Builds the critic of the backward policy, if that has one.
 
     Attributes:
         shared: One evaluation gives both policies.
@@ -33,18 +36,23 @@ class Policy(nn.Module):
         self,
         environment: Environment,
         network: Network,
-        backward: Literal["uniform", "learned", "shared"] = "uniform",
+        backward: Literal["uniform", "max_entropy", "learned", "shared"] = "uniform",
         critic: Network | None = None,
+        backward_critic: Network | None = None,
     ) -> None:
         super().__init__()
-        if backward not in ("uniform", "learned", "shared"):
-            raise InputError(f"backward must be uniform, learned or shared, got '{backward}'")
+        if backward not in BACKWARD:
+            raise InputError(f"backward must be one of {', '.join(BACKWARD)}, got '{backward}'")
         self.n_actions, choices = environment.n_actions, environment.n_backward_actions
         self.shared = backward == "shared" and choices > 1
+        self.environment = environment if backward == "max_entropy" else None
+        if self.environment is not None:
+            self.environment.log_ways(environment.initial(1))  # says so if there is no formula
         self.forward_policy = network(environment, self.n_actions + choices * self.shared)
         learned = backward == "learned" and choices > 1
         self.backward_policy = network(environment, choices) if learned else None
-        self.critic = critic(environment, 1) if critic is not None else None
+        self.critic = critic(environment, 1) if critic else None
+        self.backward_critic = backward_critic(environment, 1) if backward_critic else None
 
     def log_probs(
         self, states: Tensor, legal: Tensor, legal_backward: Tensor
@@ -66,14 +74,26 @@ class Policy(nn.Module):
             return masked_log_softmax(
                 self.forward_policy(states)[:, self.n_actions :].float(), legal
             )
+        if self.environment is not None:
+            undo = torch.arange(legal.shape[1], device=legal.device)[:, None].expand(-1, len(legal))
+            before = [self.environment.backward_step(states, action)[0] for action in undo]
+            ways = torch.stack([self.environment.log_ways(state) for state in before], 1)
+            return masked_log_softmax(ways.float(), legal)
         if self.backward_policy is None:
             parents = legal.sum(-1, keepdim=True).float()
             return torch.where(legal, -parents.log(), -torch.inf)
         return masked_log_softmax(self.backward_policy(states).float(), legal)
 
     def value(self, states: Tensor) -> Tensor | None:
-        """The critic's expected cost from each state to the end, in nats: ``float[batch]``."""
+        """What the objective says a state has, in nats: ``float[batch]``.
+
+        A critic's expected cost from the state to the end, or log F of the state.
+        """
         return None if self.critic is None else self.critic(states).squeeze(-1)
+
+    def backward_value(self, states: Tensor) -> Tensor | None:
+        """The expected cost from each state back to the source, in nats: ``float[batch]``."""
+        return None if self.backward_critic is None else self.backward_critic(states).squeeze(-1)
 
 
 def masked_log_softmax(logits: Tensor, legal: Tensor) -> Tensor:

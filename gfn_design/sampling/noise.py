@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TRAINING, EVALUATION, CANDIDATES = range(3)  # streams that never share a draw
+TRAINING, EVALUATION, CANDIDATES, HISTORIES, REPLAYED, CHOICES = range(
+    6
+)  # streams that never share a draw
 SEEDS = 256
 
 

@@ -5,7 +5,7 @@ its object, however it was drawn. `alive` says where a step is real; elsewhere i
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,13 @@ class Scored(NamedTuple):
         value: The critic's value of the state each step leaves; zeros without a critic.
         alive: Where a step is taken.
         stops: The last step of each trajectory, at which its reward is paid.
+        moves: Where a step leads to another state, that is does not stop.
         log_reward: ``[batch]``, log R of the objects.
+        backward_value: The backward critic's value of the state each step enters, 0 at a stop.
+        log_policy: ``[batch, steps, n_actions]``, log P_F of all actions; None if nobody asked.
+        log_reward_at: ``[batch, steps]``, log R of the state each step leaves; None if nobody
+            asked.
+        log_guide: ``[batch, steps]``, log P_G of each step; None without a guide.
     """
 
     log_pf: Tensor
@@ -59,11 +65,16 @@ class Scored(NamedTuple):
     value: Tensor
     alive: Tensor
     stops: Tensor
+    moves: Tensor
     log_reward: Tensor
+    backward_value: Tensor | None = None
+    log_policy: Tensor | None = None
+    log_reward_at: Tensor | None = None
+    log_guide: Tensor | None = None
 
     def detach(self) -> "Scored":
         """The same numbers as constants."""
-        return Scored(*(field.detach() for field in self))
+        return Scored._make(x if x is None else x.detach() for x in self)
 
 
 def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
@@ -83,7 +94,7 @@ FEWEST = 32  # trajectories below which dropping some saves nothing
 
 def walk(
     environment: Environment,
-    policy: Policy,
+    policy: "Sampler",
     state: Tensor,
     going: Tensor,
     uniform: Tensor,
@@ -132,10 +143,17 @@ def walk(
     )
 
 
+class Sampler(Protocol):
+    """What draws trajectories: a policy, or one that explores."""
+
+    def forward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
+        """See `Policy`."""
+
+
 @torch.no_grad()
 def sample(
     environment: Environment,
-    policy: Policy,
+    policy: Sampler,
     uniform: Tensor,
     opening: Opening | None = None,
     walk: Callable[..., Any] = walk,
@@ -207,6 +225,18 @@ def _join(environment: Environment, *parts: list[Tensor]) -> Trajectories:
     )
 
 
+def joined(first: Trajectories, second: Trajectories) -> Trajectories:
+    """The trajectories of two batches in one."""
+    steps = max(first.actions.shape[1], second.actions.shape[1])
+    parts = []
+    for batch in (first, second):
+        more = steps - batch.actions.shape[1]
+        end = batch.states[:, -1:].expand(-1, more, *batch.states.shape[2:])
+        padded = [F.pad(x, (0, more)) for x in batch[1:4]]
+        parts.append((torch.cat([batch.states, end], 1), *padded, batch.log_reward))
+    return Trajectories(*(torch.cat(pair) for pair in zip(*parts, strict=True)))
+
+
 @torch.no_grad()
 def sample_backward(
     environment: Environment, policy: Policy, objects: Tensor, uniform: Tensor
@@ -262,42 +292,60 @@ def score(
     policy: Policy,
     trajectories: Trajectories,
     opening: Opening | None = None,
+    all_actions: bool = False,
 ) -> Scored:
     """Log-probabilities and values along trajectories under the present policy, with gradients.
 
     Padding never reaches a network, and a state that was visited often is evaluated once; see
     `distinct`, also for the opening.
+
+    Args:
+        environment: What is built.
+        policy: Whose probabilities are asked.
+        trajectories: However they were drawn.
+        opening: See `distinct`.
+        all_actions: Also give ``Scored.log_policy``.
     """
     states, actions, backward_actions, alive, log_reward = trajectories
     moves = alive if environment.fixed_length else alive & (actions != environment.stop)
     if policy.shared:  # one evaluation of every state for both policies
         real = torch.cat([alive[:, :1], moves], 1)
         left, where = distinct(environment, states, real, opening)
-        left_at, entered_at = where[:, :-1], where[:, 1:]
+        left_at, entered, entered_at = where[:, :-1], left, where[:, 1:]
         pf, pb = policy.log_probs(left, environment.legal(left), environment.legal_backward(left))
         log_pb = _pick(pb, entered_at, backward_actions)
     else:
         left, left_at = distinct(environment, states[:, :-1], alive, opening)
         pf = policy.forward_log_probs(left, environment.legal(left))
-        if environment.n_backward_actions == 1:
-            log_pb = pf.new_zeros(alive.shape)
-        else:
+        log_pb = pf.new_zeros(alive.shape)
+        if environment.n_backward_actions > 1:
             if opening is None:
                 entered, entered_at = distinct(environment, states[:, 1:], moves)
             else:
                 entered, entered_at = each(states[:, 1:])
             pb = policy.backward_log_probs(entered, environment.legal_backward(entered))
             log_pb = _pick(pb, entered_at, backward_actions)
-    log_pf, value = _pick(pf, left_at, actions), policy.value(left)
-    if value is None:
-        values = torch.zeros_like(log_reward)[:, None].expand(alive.shape)
-    else:
-        values = value.float().gather(0, left_at.flatten()).view(alive.shape)
+    log_pf, value = _pick(pf, left_at, actions), _along(policy.value(left), left_at)
+    backward_value = None
+    if policy.backward_critic is not None:
+        backward_value = _along(policy.backward_value(entered), entered_at)
     if not environment.fixed_length:
-        log_pf, values = log_pf.where(alive, 0), values.where(alive, 0)
+        log_pf, value = log_pf.where(alive, 0), value.where(alive, 0)
         log_pb = log_pb.where(moves, 0)
+        backward_value = None if backward_value is None else backward_value.where(moves, 0)
     goes_on = torch.cat([alive[:, 1:], torch.zeros_like(alive[:, :1])], dim=1)
-    return Scored(log_pf, log_pb, values, alive, alive & ~goes_on, log_reward)
+    log_policy = pf[left_at] if all_actions else None
+    stops = alive & ~goes_on
+    return Scored(
+        log_pf, log_pb, value, alive, stops, moves, log_reward, backward_value, log_policy
+    )
+
+
+def _along(values: Tensor | None, rows: Tensor) -> Tensor:
+    """The value of the state at each step; zeros where there is no network for it."""
+    if values is None:
+        return torch.zeros_like(rows, dtype=torch.float32)
+    return values.float().gather(0, rows.flatten()).view(rows.shape)
 
 
 def _pick(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -1,0 +1,100 @@
+"""How a backward policy learns by itself, beside an objective for the forward policy."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from gfn_design.errors import InputError
+from gfn_design.guides import Guide
+from gfn_design.objectives.actor_critic import lambda_sum
+from gfn_design.objectives.base import BackwardObjective
+from gfn_design.sampling.trajectories import Scored
+
+
+def guide_log_probs(then: Scored) -> Tensor:
+    """log-probability of each step that the backward policy should undo: the guide's, if any."""
+    return then.log_pf if then.log_guide is None else then.log_guide
+
+
+class BackwardActorCritic(BackwardObjective):
+    """RL-B of the paper, RL-G with a guide: policy gradient of the costs of walking back.
+
+    A step back costs log P_B - log P_F, or log P_B - log P_G with a guide; histories of an object
+    then become as likely as the forward policy, or the guide, makes them (Niu et al. 2024, eq. 9).
+
+    Args:
+        guide: Where trajectories should lead through; None takes the forward policy.
+        policy_lambda: Decay of the temporal differences that make up an advantage.
+        critic_lambda: The same for the targets of the critic.
+    """
+
+    needs_critic: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        guide: Guide | None = None,
+        policy_lambda: float = 1.0,
+        critic_lambda: float = 1.0,
+    ) -> None:
+        super().__init__(guide)
+        if not (0 <= policy_lambda <= 1 and 0 <= critic_lambda <= 1):
+            given = f"{policy_lambda} and {critic_lambda}"
+            raise InputError(f"policy_lambda and critic_lambda must be from 0 to 1, got {given}")
+        self.policy_lambda, self.critic_lambda = policy_lambda, critic_lambda
+
+    def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
+        assert then.backward_value is not None
+        assert now.backward_value is not None
+        value = then.backward_value  # of the state each step enters, that is leaves when undone
+        earlier = value.roll(1, 1)
+        earlier[:, 0] = 0  # the source
+        cost = then.log_pb - guide_log_probs(then)
+        difference = (cost + earlier - value).where(then.moves, 0).flip(1)  # time runs backwards
+        advantage = lambda_sum(difference, self.policy_lambda).flip(1)
+        moves = then.moves.sum().clamp(min=1)
+        advantage = (advantage - (advantage * then.moves).sum() / moves) * then.moves
+        target = value + lambda_sum(difference, self.critic_lambda).flip(1)
+        error = (target - now.backward_value).square() * then.moves
+        return {
+            "policy": (advantage * now.log_pb).sum(1).mean(),
+            "critic": error.sum(1).mean(),
+        }
+
+
+class BackwardBalance(BackwardObjective):
+    """Balance of histories, by which only the backward policy learns (Shen et al. 2023).
+
+    log Z + log P_F(trajectory) = log R(x) + log P_B(trajectory | x) for trajectories drawn back
+    from x; with a guide its probability takes the place of P_F.
+
+    Args:
+        guide: Where trajectories should lead through; None takes the forward policy.
+        min_log_reward: Smaller log-rewards count as this one.
+    """
+
+    def __init__(self, guide: Guide | None = None, min_log_reward: float = -12.0) -> None:
+        super().__init__(guide)
+        self.min_log_reward = min_log_reward
+
+    def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
+        known = (guide_log_probs(then).where(then.moves, then.log_pf)).sum(1)
+        log_reward = then.log_reward.clamp(min=self.min_log_reward)
+        residual = log_z + known - log_reward - now.log_pb.sum(1)
+        return {"balance": residual.square().mean()}
+
+
+class TrajectoryLikelihood(BackwardObjective):
+    """The likelihood of the trajectories that the forward policy drew (Gritsaev et al. 2025).
+
+    Args:
+        largest: A trajectory counts at most this many nats.
+    """
+
+    walks_back: ClassVar[bool] = False
+
+    def __init__(self, largest: float = 1e4) -> None:
+        super().__init__()
+        self.largest = largest
+
+    def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
+        return {"likelihood": -now.log_pb.sum(1).mean().clamp(min=-self.largest)}

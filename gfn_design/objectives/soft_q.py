@@ -1,0 +1,57 @@
+"""Soft Q-learning: balance of each step against a slowly moving copy of the networks."""
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gfn_design.errors import InputError
+from gfn_design.objectives.balance import step_flows
+from gfn_design.objectives.base import Objective
+from gfn_design.sampling.trajectories import Scored
+
+
+class SoftQ(Objective):
+    """Munchausen soft Q-learning with a dueling network (Tiapkin et al. 2024; Q-Much of the paper).
+
+    A step earns log P_B, the last one log R more. Q(s, a) = V(s) + kappa log P_F(a | s), V being
+    the value head and kappa = 1 / (1 - munchausen), regresses on log P_B + V'(s') + munchausen *
+    max(kappa log P_F'(a | s), lowest), where ' means the slow copy; V of the source is log Z.
+
+    Args:
+        munchausen: Weight of the policy's own log-probability in the reward, from 0, which is the
+            soft DQN, to below 1.
+        lowest: Smaller log-probabilities count as this one, in nats.
+        rate: How far the slow copy goes towards the networks at each update, from above 0 to 1.
+        min_log_reward: Smaller log-rewards count as this one.
+    """
+
+    head: ClassVar[Literal["critic", "flow"] | None] = "flow"
+    trains_backward: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        munchausen: float = 0.15,
+        lowest: float = -100.0,
+        rate: float = 0.25,
+        min_log_reward: float = -12.0,
+    ) -> None:
+        super().__init__(min_log_reward=min_log_reward)
+        if not 0 <= munchausen < 1 or not lowest < 0:
+            given = f"{munchausen} and {lowest}"
+            raise InputError(
+                f"munchausen must be from 0 to below 1 and lowest negative, got {given}"
+            )
+        if not 0 < rate <= 1:
+            raise InputError(f"rate must be above 0 and at most 1, got {rate}")
+        self.munchausen, self.lowest, self.copy_rate = munchausen, lowest, rate
+
+    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+        kappa = 1 / (1 - self.munchausen)
+        bonus = (kappa * then.log_pf).clamp(min=self.lowest)
+        following = step_flows(then, self.min_log_reward)[:, 1:]  # log R after the last step
+        target = then.log_pb + following + self.munchausen * bonus
+        error = now.value + kappa * now.log_pf - target
+        loss = F.huber_loss(error.where(now.alive, 0), torch.zeros_like(error), reduction="none")
+        return {"q": loss.sum(1).mean()}

@@ -1,0 +1,273 @@
+"""RL-T of the paper: a natural gradient whose length is set by how far the policy may move."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.func import functional_call, jvp, vjp
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.optim import Adam
+
+from gfn_design.environments.base import Environment
+from gfn_design.errors import InputError
+from gfn_design.objectives.actor_critic import ActorCritic
+from gfn_design.policies.policy import Policy, masked_log_softmax
+from gfn_design.sampling.distinct import distinct
+from gfn_design.sampling.trajectories import Scored, Trajectories
+
+
+class TrustRegion(ActorCritic):
+    """Policy gradient with a trust region (RL-T of the paper; Schulman et al. 2015).
+
+    The forward policy goes along the conjugate-gradient solution d of (F + damping) d = gradient,
+    F being the Fisher matrix of its actions, so far that the quadratic model of the divergence
+    from the old policy is `delta`; then half as far, until the divergence itself is at most `delta`
+    and the surrogate has fallen, or back to where it was. Critic and log Z learn as in
+    `ActorCritic`.
+
+    Args:
+        delta: Divergence from the old policy in nats: of a trajectory in the quadratic model, and
+            at most the mean KL(new || old) of the visited states, as in the paper's code.
+        damping: Added to the Fisher matrix's diagonal.
+        conjugate_steps: Of conjugate gradients.
+        backtracks: Halvings of a step before it is given up.
+        fisher_share: Share of the batch's trajectories that the Fisher matrix is taken from; less
+            is faster.
+        policy_lambda: See `ActorCritic`, as for the arguments that follow.
+        critic_lambda: See there.
+        log_z: See there.
+        min_log_reward: See there.
+        critic_loss: See there.
+    """
+
+    then: Scored
+
+    def __init__(
+        self,
+        delta: float = 0.01,
+        damping: float = 1e-3,
+        conjugate_steps: int = 10,
+        backtracks: int = 10,
+        fisher_share: float = 1.0,
+        policy_lambda: float = 0.99,
+        critic_lambda: float = 1.0,
+        log_z: float = 0.0,
+        min_log_reward: float = -12.0,
+        critic_loss: Any = "returns",
+    ) -> None:
+        super().__init__(policy_lambda, critic_lambda, log_z, min_log_reward, critic_loss)
+        if not delta > 0 or damping < 0 or not 0 < fisher_share <= 1:
+            given = f"{delta}, {damping} and {fisher_share}"
+            raise InputError(
+                "delta must be positive, damping not negative and fisher_share from 0 to 1, got "
+                f"{given}"
+            )
+        if conjugate_steps < 1 or backtracks < 1:
+            given = f"{conjugate_steps} and {backtracks}"
+            raise InputError(f"conjugate_steps and backtracks must be at least 1, got {given}")
+        self.delta, self.damping = delta, damping
+        self.conjugate_steps, self.backtracks = conjugate_steps, backtracks
+        self.fisher_share = fisher_share
+
+    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+        self.then = then  # for the steps of the trust region
+        return super().forward(now, then)
+
+
+class Visits(NamedTuple):
+    """What a policy did, and how well, in the states of a batch.
+
+    Attributes:
+        states: ``int64[n, *state_shape]``, each once.
+        legal: ``bool[n, n_actions]``.
+        rows: ``int64[steps]``, which of the states each step left.
+        actions: ``int64[steps]``.
+        advantage: ``[steps]``, over the number of trajectories.
+        few: How many of the steps the Fisher matrix is taken from, those of the first
+            trajectories, and how many those are.
+    """
+
+    states: Tensor
+    legal: Tensor
+    rows: Tensor
+    actions: Tensor
+    advantage: Tensor
+    few: tuple[int, int]
+
+
+def visits(environment: Environment, objective: TrustRegion, drawn: Trajectories) -> Visits:
+    """Sort a batch's steps by the state they leave."""
+    then = objective.then
+    advantage, _ = objective.advantages(then)
+    states, rows = distinct(environment, drawn.states[:, :-1], then.alive)
+    alive, n = then.alive, len(then.alive)
+    few = max(1, round(objective.fisher_share * n))
+    return Visits(
+        states,
+        environment.legal(states),
+        rows[alive],
+        drawn.actions[alive],
+        advantage[alive] / n,
+        (int(alive[:few].sum()), few),
+    )
+
+
+def fisher_product(
+    network: nn.Module, states: Tensor, legal: Tensor, weight: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """v to F v, F = sum over states of weight J^T (diag p - p p^T) J, J being that of the logits.
+
+    One pass in forward mode gives J v, one in reverse mode the rest.
+
+    Args:
+        network: Gives the logits in its first columns.
+        states: ``int64[n, *state_shape]``.
+        legal: ``bool[n, n_actions]``.
+        weight: ``[n]``.
+    """
+    parameters = {name: p.detach() for name, p in network.named_parameters()}
+    sizes = [p.numel() for p in parameters.values()]
+
+    def logits(values: dict[str, Tensor]) -> Tensor:
+        return functional_call(network, values, (states,))[:, : legal.shape[1]]
+
+    out, pull = vjp(logits, parameters)[:2]
+    p = masked_log_softmax(out, legal).exp()
+
+    def product(v: Tensor) -> Tensor:
+        parts = zip(parameters.items(), v.split(sizes), strict=True)
+        direction = {name: part.view_as(p) for (name, p), part in parts}
+        change = jvp(logits, (parameters,), (direction,))[1]
+        change = p * (change.where(legal, 0) - (p * change.where(legal, 0)).sum(-1, keepdim=True))
+        (back,) = pull(weight[:, None] * change)
+        return torch.cat([back[name].flatten() for name in parameters])
+
+    return product
+
+
+def conjugate_gradient(
+    product: Callable[[Tensor], Tensor], b: Tensor, steps: int, tolerance: float = 1e-10
+) -> Tensor:
+    """x with product(x) = b, nearly; what it has where the curvature is not positive.
+
+    Args:
+        product: A symmetric, positive definite matrix times a vector.
+        b: The right-hand side.
+        steps: At most.
+        tolerance: Of the squared residual, relative to the square of `b`.
+    """
+    x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
+    square = residual.dot(residual)
+    enough = tolerance * float(square)
+    for _ in range(steps):
+        image = product(direction)
+        curvature = direction.dot(image)
+        if not float(curvature) > 0:
+            break
+        length = square / curvature
+        x = x + length * direction
+        residual = residual - length * image
+        before, square = square, residual.dot(residual)
+        if float(square) <= enough:
+            break
+        direction = residual + square / before * direction
+    return x
+
+
+def mean_over_ranks(x: Tensor) -> Tensor:
+    """The mean of `x` over all processes of a distributed run."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(x)
+        x = x / torch.distributed.get_world_size()
+    return x
+
+
+class TrustRegionAdam(Adam):
+    """Steps of a trust region for the forward policy, Adam for all others.
+
+    The gradient that ``backward`` left in the forward policy is taken for that of the surrogate.
+
+    Args:
+        params: Parameter groups; the trust region takes its own out of them.
+        environment: What is built.
+        policy: With a network of its own for the forward policy.
+        objective: The size of the region, and more.
+        batch: Gives the trajectories that the gradients are from.
+        options: Of Adam.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        environment: Environment,
+        policy: Policy,
+        objective: TrustRegion,
+        batch: Callable[[], Trajectories],
+        **options: Any,
+    ) -> None:
+        self.environment, self.objective, self.batch = environment, objective, batch
+        self.network = policy.forward_policy
+        self.report: dict[str, float] = {}
+        super().__init__(params, **options)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """See `TrustRegion`."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        parameters = list(self.network.parameters())
+        gradient = torch.cat([cast_grad(p).flatten() for p in parameters])
+        for p in parameters:
+            p.grad = None  # which Adam passes over
+        super().step()
+        self._move(gradient, visits(self.environment, self.objective, self.batch()))
+        return loss
+
+    def _move(self, gradient: Tensor, seen: Visits) -> None:
+        objective, parameters = self.objective, list(self.network.parameters())
+        counts = torch.bincount(seen.rows, minlength=len(seen.states)).float()
+        steps, trajectories = seen.few
+        part = torch.bincount(seen.rows[:steps], minlength=len(seen.states)).float()
+        used = part > 0
+        weight = part[used] / trajectories
+        product = fisher_product(self.network, seen.states[used], seen.legal[used], weight)
+
+        def damped(v: Tensor) -> Tensor:
+            return mean_over_ranks(product(v)) + objective.damping * v
+
+        direction = conjugate_gradient(damped, gradient, objective.conjugate_steps)
+        slope = float(direction.dot(gradient))
+        self.report = {"kl": 0.0, "step": 0.0}
+        if not slope > 0:
+            return
+        # d F d = d g at the solution: half of it, scaled, is the modelled divergence.
+        step = (2 * objective.delta / slope) ** 0.5 * direction
+        old = parameters_to_vector(parameters)
+        old_log_probs = self._log_probs(seen)
+        start = old_log_probs[seen.rows, seen.actions]
+        before = float(mean_over_ranks(seen.advantage.sum()))
+        for halving in range(objective.backtracks):
+            vector_to_parameters(old - 0.5**halving * step, parameters)
+            log_probs = self._log_probs(seen)
+            ratio = (log_probs[seen.rows, seen.actions] - start).exp()
+            surrogate = float(mean_over_ranks((ratio * seen.advantage).sum()))
+            terms = log_probs.exp() * (log_probs - old_log_probs)
+            terms = terms.where(seen.legal, 0).sum(-1)
+            kl = float(mean_over_ranks((terms * counts).sum() / counts.sum()))
+            if surrogate < before and kl <= objective.delta:
+                self.report = {"kl": kl, "step": 0.5**halving}
+                return
+        vector_to_parameters(old, parameters)
+
+    def _log_probs(self, seen: Visits) -> Tensor:
+        logits = self.network(seen.states)[:, : seen.legal.shape[1]]
+        return masked_log_softmax(logits.float(), seen.legal)
+
+
+def cast_grad(p: Tensor) -> Tensor:
+    """The gradient of a parameter, zero if nothing reached it."""
+    return torch.zeros_like(p) if p.grad is None else p.grad
