@@ -312,6 +312,7 @@ class GFlowNet(LightningModule):
             raise InputError(f"seed must not be negative, got {self.seed}")
         self.draws = 0  # batches drawn so far, which key the randomness of the next
         self.trajectories = 0  # drawn so far on all devices: what methods are compared at
+        self.reward_calls = 0  # objects and states that training has asked the reward of, likewise
         self.found = Found(environment)
         self._data: DataModule | None = None
         self._target: Target | None = None
@@ -465,11 +466,22 @@ class GFlowNet(LightningModule):
         batch, losses, gradients = self.batch()
         if self.draws > before:  # not an earlier one again
             self.trajectories += self.batch_size * self.trainer.world_size
+            self.reward_calls += self._asked(batch) * self.trainer.world_size
             self.found.add(batch.drawn.objects)
         every = cast(int, getattr(self.trainer, "log_every_n_steps"))  # noqa: B009 # untyped
         if every and (self.trainer.global_step + 1) % every == 0:
             self._log_batch(batch.drawn, losses)
         return losses, gradients
+
+    def _asked(self, batch: Batch) -> int:
+        """How many objects and states `collect` has asked the reward of."""
+        asked = len(batch.drawn.objects)
+        if batch.log_reward_at is not None:
+            asked += batch.log_reward_at.numel()
+        backward = self.parts.backward
+        if batch.log_guide is not None and backward is not None and backward.guide is not None:
+            asked += backward.guide.scores_states * batch.log_guide.numel()
+        return asked
 
     def _log_batch(self, trajectories: Trajectories, losses: dict[str, Tensor]) -> None:
         """Log what the progress bar and the log show; Lightning's logging is slow, so rarely."""
@@ -504,11 +516,6 @@ class GFlowNet(LightningModule):
         if self._modes is None:
             self._modes = self.data.modes(self.environment)
         return None if self._modes is None else self._modes.to(self.device)
-
-    @property
-    def reward_calls(self) -> int:
-        """Objects that training has asked the reward of: `play` asks once per trajectory."""
-        return self.trajectories
 
     def evaluate(self) -> Evaluation:
         """The distance of what is sampled from the target, exact where that is possible."""
@@ -579,6 +586,7 @@ class GFlowNet(LightningModule):
         checkpoint["environment"] = self.environment.describe()
         checkpoint["found"], checkpoint["draws"] = self.found.keys, self.draws
         checkpoint["trajectories"] = self.trajectories
+        checkpoint["reward_calls"] = self.reward_calls
         if self.replay is not None:
             checkpoint["replay"] = self.replay.state_dict()
         if self._batch is not None and 0 < self._used < self.updates:
@@ -593,6 +601,7 @@ class GFlowNet(LightningModule):
             )
         self.found.keys, self.draws = cast(Tensor, checkpoint["found"]), int(checkpoint["draws"])
         self.trajectories = int(checkpoint["trajectories"])
+        self.reward_calls = int(checkpoint["reward_calls"])
         if self.replay is not None and "replay" in checkpoint:
             self.replay.load_state_dict(checkpoint["replay"])
         if "batch" in checkpoint:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,13 @@ Reward = Callable[[Tensor], Tensor]
 
 
 class Guide(nn.Module):
-    """A law of the steps that lead to an object, towards which a backward policy is trained."""
+    """A law of the steps that lead to an object, towards which a backward policy is trained.
+
+    Attributes:
+        scores_states: `forward` asks the reward of every state.
+    """
+
+    scores_states: ClassVar[bool] = False
 
     def prepare(self, environment: Environment) -> None:
         """Refuse an environment that cannot be guided; make tables for it."""
@@ -45,6 +52,8 @@ class StopGuide(Guide):
         threshold: Rewards up to this one are small; R0 on a hypergrid.
         floor: The largest probability of stopping there.
     """
+
+    scores_states: ClassVar[bool] = True
 
     def __init__(self, threshold: float = 0.01, floor: float = 1e-5) -> None:
         super().__init__()

@@ -99,11 +99,13 @@ def _complete(trainer: Trainer, module: GFlowNet) -> None:
     """Log the evaluation that was due at the checkpoint, if the run was killed before its end."""
     log, every = trainer.loggers[0], trainer.val_check_interval
     assert isinstance(log, CSVLog)
-    step = module.draws // trainer.accumulate_grad_batches - 1  # Lightning's name for this batch
-    due = trainer.limit_val_batches and isinstance(every, int) and module.draws % every == 0
-    if due and "reward_calls" not in log.rows.get(step, {}):
+    assert log.resume_step is not None
+    batches = log.resume_step * trainer.accumulate_grad_batches
+    due = trainer.limit_val_batches and isinstance(every, int) and batches % every == 0
+    if due and "reward_calls" not in log.rows.get(log.resume_step - 1, {}):
         metrics = module.calls() | module.evaluate().metrics
-        log.log_metrics({name: float(np.float32(x)) for name, x in metrics.items()}, step)
+        rounded = {name: float(np.float32(x)) for name, x in metrics.items()}  # as Lightning does
+        log.log_metrics(rounded, log.resume_step - 1)
 
 
 def first_logged(folder: Path, column: str) -> float | None:

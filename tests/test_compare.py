@@ -258,6 +258,31 @@ def test_a_comparison_that_was_stopped_goes_on_and_one_that_failed_says_so(here,
     assert "was run with another" in capsys.readouterr().err
 
 
+def test_reward_calls_are_counted_and_updates_are_no_trajectories(here):
+    """Two updates with each batch ask nothing more; states that are scored on the way do."""
+    from gfn_design.compare.runner import points
+
+    hypergrid = {"class_path": "Hypergrid", "init_args": {"ndim": 2, "height": 4}}
+    (here / "grid.yaml").write_text(
+        changed(
+            problems={"grid": {"model": {"environment": hypergrid}, "data": "HypergridData"}},
+            methods={
+                "twice": {"model": {"objective": "TrajectoryBalance", "updates": 2}},
+                "states": {"model": {"objective": "ModifiedDetailedBalance"}},
+            },
+            trajectories=64,
+            evaluate_every=32,
+        )
+    )
+    for cell in load_grid(Path("grid.yaml")).cells:
+        (here / "run.yaml").write_text(yaml.safe_dump(cell.config))
+        assert main(["fit", "--config", "run.yaml", "--output", cell.method]) == 0
+    twice, states = points(here / "twice"), points(here / "states")
+    assert [p.trajectories for p in twice] == [p.reward_calls for p in twice] == [0, 32, 64]
+    assert [p.trajectories for p in states] == [0, 32, 64]
+    assert states[-1].reward_calls >= 2 * 64
+
+
 @pytest.mark.parametrize(
     ("freedom", "quantile"),
     [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (9, 2.26216), (30, 2.04227)],

@@ -196,20 +196,25 @@ def _check(run: Config) -> None:
 
 
 def _timed(run: Config, trajectories: int, every: int) -> dict[str, Any]:
-    """The run with its length, which the file gives in trajectories, in batches."""
+    """The run with its length, which the file gives in trajectories, in updates."""
     key = Key(("model", "batch_size"), run.origins)
-    default = ast.literal_eval(signature("gfn_design.GFlowNet").parameters["batch_size"].default)
-    batch = run["model"].get("batch_size", default)
+    batch, updates = (_argument(run, name) for name in ("batch_size", "updates"))
     for name, number in (("trajectories", trajectories), ("evaluate_every", every)):
         if batch < 1 or number % batch:
             raise key.error(f"'{key}' {batch} does not divide '{name}' {number}; change either")
     return anchored(
         {
             **run,
-            "evaluate_every": every // batch,
-            "trainer": {**(run.get("trainer") or {}), "max_steps": trajectories // batch},
+            "evaluate_every": every // batch * updates,
+            "trainer": {**(run.get("trainer") or {}), "max_steps": trajectories // batch * updates},
         }
     )
+
+
+def _argument(run: Mapping[str, Any], name: str) -> int:
+    """A number that the model takes, or its default."""
+    default = signature("gfn_design.GFlowNet").parameters[name].default
+    return run["model"].get(name, ast.literal_eval(default))
 
 
 def _seeded(run: dict[str, Any], method: str, seed: int) -> dict[str, Any]:

@@ -131,11 +131,12 @@ def _try_out(cells: Iterable[Cell], grid: Grid, folder: Path) -> None:
             trainer, module, _ = prepare(cell.config, folder / cell.path)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
-        drawn = module.batch_size * trainer.world_size * trainer.accumulate_grad_batches
-        if drawn * trainer.max_steps != grid.trajectories:
+        each = module.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        drawn = each * trainer.max_steps // module.updates
+        if drawn != grid.trajectories:
             raise InputError(
-                f"{name}: would draw {drawn * trainer.max_steps:,} trajectories and not "
-                f"{grid.trajectories:,}; set trainer.devices to 1, and accumulate no batches"
+                f"{name}: would draw {drawn:,} trajectories and not {grid.trajectories:,}; set "
+                "trainer.devices to 1, and accumulate no batches"
             )
 
 
