@@ -270,17 +270,17 @@ def test_reward_calls_are_counted_and_updates_are_no_trajectories(here):
                 "twice": {"model": {"objective": "TrajectoryBalance", "updates": 2}},
                 "states": {"model": {"objective": "ModifiedDetailedBalance"}},
             },
-            trajectories=64,
-            evaluate_every=32,
+            trajectories=160,
+            evaluate_every=80,
         )
     )
     for cell in load_grid(Path("grid.yaml")).cells:
         (here / "run.yaml").write_text(yaml.safe_dump(cell.config))
         assert main(["fit", "--config", "run.yaml", "--output", cell.method]) == 0
     twice, states = points(here / "twice"), points(here / "states")
-    assert [p.trajectories for p in twice] == [p.reward_calls for p in twice] == [0, 32, 64]
-    assert [p.trajectories for p in states] == [0, 32, 64]
-    assert states[-1].reward_calls >= 2 * 64
+    assert [p.trajectories for p in twice] == [p.reward_calls for p in twice] == [0, 80, 160]
+    assert [p.trajectories for p in states] == [0, 80, 160]
+    assert states[-1].reward_calls >= 2 * 160
 
 
 @pytest.mark.parametrize(
