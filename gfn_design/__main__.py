@@ -15,6 +15,7 @@ examples:
   gfn-design fit --config configs/six6/rl_u.yaml --trainer.max_steps 500 --model.batch_size=64
   gfn-design sample runs/six6 -n 1000
   gfn-design evaluate runs/six6
+  gfn-design compare --config configs/compare/demo.yaml
 """
 
 
@@ -73,6 +74,18 @@ def parser() -> Parser:
     evaluate = add("evaluate", "compare what a run samples with what it should sample")
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
 
+    compare = add("compare", "run a grid of problems, methods and seeds; say which is better")
+    compare.add_argument("--config", type=Path, required=True, metavar="FILE", help="the grid")
+    compare.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="of all runs and tables (default: runs/<name of the file>); on the same folder, go on",
+    )
+    compare.add_argument(
+        "--jobs", type=int, metavar="N", help="runs at a time (default: one per core)"
+    )
+
     demo = add("demo", "design binding sites of a transcription factor, in under two minutes")
     demo.add_argument("--factor", default="FOXA1", help="any in JASPAR 2026 (default: FOXA1)")
     demo.add_argument("--output", type=Path, metavar="FOLDER", help="default: runs/demo-<factor>")
@@ -88,7 +101,10 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for a mistake in the input, 130 if stopped."""
+    """Run one command and return its exit code.
+
+    0; 1 if runs of a comparison failed; 2 for a mistake in the input; 130 if stopped.
+    """
     try:
         known, rest = parser().parse_known_args(arguments)
         overrides = _overrides(rest)

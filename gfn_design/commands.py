@@ -34,13 +34,16 @@ def fit(options: argparse.Namespace, overrides: Overrides) -> int:
         if getattr(options, k) is not None
     ]
     config = anchored(load(options.config, [*overrides, *extra], ROOT))
-    if len(options.config) == 1:
-        parents = [part for part in options.config[0].parts[-2:-1] if part not in (".", "configs")]
-        name = "-".join([*parents, options.config[0].stem])
-    else:
-        name = "-".join(path.stem for path in options.config)
-    _train(config, options.output or Path("runs", name))
+    _train(config, options.output or _folder(*options.config))
     return 0
+
+
+def _folder(config: Path, *others: Path) -> Path:
+    """Where a configuration, of one or several files, puts its results unless told otherwise."""
+    if others:
+        return Path("runs", "-".join(path.stem for path in (config, *others)))
+    parents = [part for part in config.parts[-2:-1] if part not in (".", "configs")]
+    return Path("runs", "-".join([*parents, config.stem]))
 
 
 def anchored(value: Any) -> Any:
@@ -130,6 +133,24 @@ def evaluate(options: argparse.Namespace, overrides: Overrides) -> int:
     return 0
 
 
+def compare(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Run a grid of problems, methods and seeds, and say which differences are real."""
+    jobs = os.cpu_count() or 1 if options.jobs is None else options.jobs
+    if jobs < 1:
+        raise InputError(f"--jobs must be at least 1, got {jobs}")
+    from gfn_design.compare.grid import load_grid
+
+    grid, folder = load_grid(options.config), options.output or _folder(options.config)
+    print(f"checking {len(grid.cells)} runs ...", flush=True)
+    from gfn_design.compare.report import write_report
+    from gfn_design.compare.runner import run_grid
+
+    failures = run_grid(grid, folder, jobs)
+    print(write_report(grid, folder, failures))
+    print(f"results are in {folder}/ (its README.md says what each file is)")
+    return 1 if failures else 0
+
+
 def demo(options: argparse.Namespace, overrides: Overrides) -> int:
     """The main job on an embedded default, which needs neither download nor account."""
     # A second thread gains little on small networks, and loses much where the core is in use.
@@ -162,6 +183,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Overrides], int]] = {
     "fit": fit,
     "sample": sample,
     "evaluate": evaluate,
+    "compare": compare,
     "demo": demo,
     "check": check,
 }

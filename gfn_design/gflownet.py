@@ -302,10 +302,10 @@ class GFlowNet(LightningModule):
                 "a trust region needs a forward policy that is not shared; set "
                 "backward: learned or uniform"
             )
-        if objective.scores_states and (replay is not None or environment.fixed_length):
+        if objective.scores_states and replay is not None:
             raise InputError(
-                f"{type(objective).__name__} needs a reward in every state: leave out replay, and "
-                "use an environment with a stop action"
+                f"{type(objective).__name__} needs the reward of every state, and a replay keeps "
+                "objects; leave out replay"
             )
         if search is not None:
             search.check(environment, batch_size)
@@ -351,6 +351,7 @@ class GFlowNet(LightningModule):
             raise InputError(f"seed must not be negative, got {self.seed}")
         self.draws = 0  # batches drawn so far, which key the randomness of the next
         self.trajectories = 0  # drawn so far on all devices: what methods are compared at
+        self.reward_calls = 0  # objects and states that training has asked the reward of, likewise
         self.found = Found(environment)
         self._data: DataModule | None = None
         self._target: Target | None = None
@@ -509,11 +510,22 @@ class GFlowNet(LightningModule):
         batch, losses, gradients = self.batch()
         if self.draws > before:  # not an earlier one again
             self.trajectories += self.batch_size * self.trainer.world_size
+            self.reward_calls += self._asked(batch) * self.trainer.world_size
             self.found.add(batch.drawn.objects)
         every = cast(int, getattr(self.trainer, "log_every_n_steps"))  # noqa: B009 # untyped
         if every and (self.trainer.global_step + 1) % every == 0:
             self._log_batch(batch.drawn, losses)
         return losses, gradients
+
+    def _asked(self, batch: Batch) -> int:
+        """How many objects and states `collect` has asked the reward of."""
+        asked = len(batch.drawn.objects)
+        if batch.log_reward_at is not None:
+            asked += batch.log_reward_at.numel()
+        backward = self.parts.backward
+        if batch.log_guide is not None and backward is not None and backward.guide is not None:
+            asked += backward.guide.scores_states * batch.log_guide.numel()
+        return asked
 
     def _log_batch(self, trajectories: Trajectories, losses: dict[str, Tensor]) -> None:
         """Log what the progress bar and the log show; Lightning's logging is slow, so rarely."""
@@ -554,17 +566,24 @@ class GFlowNet(LightningModule):
         self.found.update(self._gather)
         return evaluate(self)
 
+    def calls(self) -> dict[str, float]:
+        """What an evaluation is held against."""
+        return {
+            "trajectories": float(self.trajectories),
+            "reward_calls": float(self.reward_calls),
+        }
+
     def on_train_start(self) -> None:
         """Log where training starts from, which Lightning's validation does not see."""
         fresh = self.draws == 0 and self.trainer.val_check_interval
         if fresh and self.trainer.logger is not None and self.trainer.limit_val_batches:
-            metrics = {"trajectories": 0.0} | self.evaluate().metrics
+            metrics = self.calls() | self.evaluate().metrics
             for logger in self.trainer.loggers:
                 logger.log_metrics(metrics, step=0)
 
     def validation_step(self, batch: int, batch_idx: int) -> None:
         if not self.trainer.sanity_checking:
-            metrics = {"trajectories": float(self.trajectories)} | self.evaluate().metrics
+            metrics = self.calls() | self.evaluate().metrics
             self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
     def predict_step(self, batch: int, batch_idx: int) -> Candidates:
@@ -611,6 +630,7 @@ class GFlowNet(LightningModule):
         checkpoint["environment"] = self.environment.describe()
         checkpoint["found"], checkpoint["draws"] = self.found.keys, self.draws
         checkpoint["trajectories"] = self.trajectories
+        checkpoint["reward_calls"] = self.reward_calls
         if self.replay is not None:
             checkpoint["replay"] = self.replay.state_dict()
         if self._batch is not None and 0 < self._used < self.updates:
@@ -625,6 +645,7 @@ class GFlowNet(LightningModule):
             )
         self.found.keys, self.draws = cast(Tensor, checkpoint["found"]), int(checkpoint["draws"])
         self.trajectories = int(checkpoint["trajectories"])
+        self.reward_calls = int(checkpoint["reward_calls"])
         if self.replay is not None and "replay" in checkpoint:
             self.replay.load_state_dict(checkpoint["replay"])
         if "batch" in checkpoint:

@@ -19,9 +19,11 @@ class Guide(nn.Module):
     Attributes:
         of_object: The probabilities of all ways to one object sum to one; otherwise those of all
             trajectories do.
+        scores_states: `forward` asks the reward of every state.
     """
 
     of_object: ClassVar[bool] = False
+    scores_states: ClassVar[bool] = False
 
     def prepare(self, environment: Environment) -> None:
         """Refuse an environment that cannot be guided; make tables for it."""
@@ -53,6 +55,8 @@ class StopGuide(Guide):
         floor: The largest probability of stopping there; the other actions share the rest in
             proportion.
     """
+
+    scores_states: ClassVar[bool] = True
 
     def __init__(self, threshold: float = 0.01, floor: float = 1e-5) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -73,9 +74,15 @@ def fit(config: Mapping[str, Any], folder: Path) -> tuple[Run, Evaluation, list[
     Raises:
         InputError: The folder holds something else, or a part cannot be built.
     """
-    trainer, module, data = _prepare(config, folder)
+    trainer, module, data = prepare(config, folder)
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).write_text(dump(config))
+        (folder / "README.md").write_text(README)
     checkpoint = folder / CHECKPOINT
     resume = str(checkpoint) if checkpoint.exists() else None
+    if resume and trainer.is_global_zero:
+        _complete(trainer, module)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except SystemExit as stopped:  # what Lightning makes of Ctrl-C
@@ -88,14 +95,31 @@ def fit(config: Mapping[str, Any], folder: Path) -> tuple[Run, Evaluation, list[
     return run, *report(run, int(config.get("candidates", 1000)))
 
 
+def _complete(trainer: Trainer, module: GFlowNet) -> None:
+    """Log the evaluation that was due at the checkpoint, if the run was killed before its end."""
+    log, every = trainer.loggers[0], trainer.val_check_interval
+    assert isinstance(log, CSVLog)
+    assert log.resume_step is not None
+    batches = log.resume_step * trainer.accumulate_grad_batches
+    due = trainer.limit_val_batches and isinstance(every, int) and batches % every == 0
+    if due and "reward_calls" not in log.rows.get(log.resume_step - 1, {}):
+        metrics = module.calls() | module.evaluate().metrics
+        rounded = {name: float(np.float32(x)) for name, x in metrics.items()}  # as Lightning does
+        log.log_metrics(rounded, log.resume_step - 1)
+
+
 def first_logged(folder: Path, column: str) -> float | None:
     """The first number that a run's log has in a column."""
     with (folder / LOG).open(newline="") as file:
         return next((float(row[column]) for row in csv.DictReader(file) if row.get(column)), None)
 
 
-def _prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet, DataModule]:
-    """Build everything, and only then touch the folder."""
+def prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet, DataModule]:
+    """Build everything that `fit` needs, and write nothing.
+
+    Raises:
+        InputError: As in `fit`.
+    """
     _check_folder(config, folder)
     checkpoint = folder / CHECKPOINT
     module, data = build(config)
@@ -137,10 +161,6 @@ def _prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
-    if trainer.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(dump(config))
-        (folder / "README.md").write_text(README)
     return trainer, module, data
 
 

@@ -17,8 +17,10 @@ from gfn_design.config import load
 from gfn_design.config.root import ROOT
 
 SHIPPED = Path(__file__).parents[1] / "configs"
-METHODS, PROBLEMS = (sorted((SHIPPED / name).glob("*.yaml")) for name in ("methods", "paper"))
-CONFIGS = sorted(set(SHIPPED.rglob("*.yaml")) - {*METHODS, *PROBLEMS})
+METHODS, PROBLEMS, GRIDS = (
+    sorted((SHIPPED / name).glob("*.yaml")) for name in ("methods", "paper", "compare")
+)
+CONFIGS = sorted(set(SHIPPED.rglob("*.yaml")) - {*METHODS, *PROBLEMS, *GRIDS})
 
 TINY = """
 evaluate_every: 10
@@ -132,11 +134,11 @@ def test_a_run_killed_between_checkpoints_goes_on_from_the_last_one(here):
     script = (
         "import os, sys\n"
         "from gfn_design.gflownet import GFlowNet\n"
-        "step = GFlowNet.training_step\n"
-        "def killed(self, batch, i):\n"
+        "batch = GFlowNet.batch\n"
+        "def killed(self):\n"
         "    if int(self.draws) == 17: os._exit(9)\n"
-        "    return step(self, batch, i)\n"
-        "GFlowNet.training_step = killed\n"
+        "    return batch(self)\n"
+        "GFlowNet.batch = killed\n"
         "from gfn_design.__main__ import main\n"
         f"main({['fit', *options, '--output', 'cut']!r})\n"
     )
@@ -145,6 +147,28 @@ def test_a_run_killed_between_checkpoints_goes_on_from_the_last_one(here):
     assert not (here / "cut" / "candidates.csv").exists()
     assert main(["fit", *options, "--output", "cut"]) == 0
     for name in ("candidates.csv", "log.csv", "evaluation.yaml"):
+        assert (here / "cut" / name).read_text() == (here / "whole" / name).read_text(), name
+
+
+@pytest.mark.parametrize("trajectories", [160, 320])
+def test_a_run_killed_in_an_evaluation_makes_up_for_it(here, trajectories):
+    """Its checkpoint has been written by then, in the middle of training or at its end."""
+    options = ["--config", "tiny.yaml", "--checkpoint_every", "10"]
+    script = (
+        "import os\n"
+        "from gfn_design.gflownet import GFlowNet\n"
+        "validate = GFlowNet.validation_step\n"
+        "def killed(self, batch, i):\n"
+        f"    if self.trajectories == {trajectories}: os._exit(9)\n"
+        "    return validate(self, batch, i)\n"
+        "GFlowNet.validation_step = killed\n"
+        "from gfn_design.__main__ import main\n"
+        f"main({['fit', *options, '--output', 'cut']!r})\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 9
+    for folder in ("cut", "whole"):
+        assert main(["fit", *options, "--output", folder]) == 0
+    for name in ("log.csv", "evaluation.yaml"):
         assert (here / "cut" / name).read_text() == (here / "whole" / name).read_text(), name
 
 
@@ -369,6 +393,7 @@ def test_help_and_mistakes_are_answered_without_torch():
     for arguments in (
         ["--help"],
         ["fit", "--help"],
+        ["compare", "--help"],
         ["fit", "--config", str(CONFIGS[0]), "--x", "1"],
     ):
         script = (

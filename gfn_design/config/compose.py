@@ -25,6 +25,10 @@ class Config(dict[str, Any]):
         super().__init__()
         self.origins: dict[tuple[str, ...], str] = {(): origin}
 
+    def add(self, sections: Mapping[str, Any], origin: str) -> None:
+        """Merge sections into this configuration, key by key; they win."""
+        self.update(_merge(self, sections, (), origin, self.origins))
+
 
 def load(paths: Iterable[str | Path], overrides: Overrides, root: Root) -> Config:
     """Read a configuration and check it against the constructors that will take it."""
@@ -53,11 +57,11 @@ def read(paths: Iterable[str | Path], overrides: Overrides = ()) -> Config:
         if not isinstance(sections, dict | None):
             found = type(sections).__name__
             raise InputError(f"{path}: must hold a mapping of sections, got a {found}")
-        config.update(_merge(config, sections or {}, (), path, config.origins))
+        config.add(sections or {}, path)
     flags = [(_levels(key), _parse(text, f"{_COMMAND_LINE}: '{key}'")) for key, text in overrides]
     for levels, value in sorted(flags, key=lambda flag: len(flag[0])):
         nested = functools.reduce(lambda inner, name: {name: inner}, reversed(levels), value)
-        config.update(_merge(config, nested, (), _COMMAND_LINE, config.origins))
+        config.add(nested, _COMMAND_LINE)
     return config
 
 

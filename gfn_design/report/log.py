@@ -58,7 +58,7 @@ class CSVLog(Logger):
 
     def __init__(self, path: Path, resume_step: int | None = None) -> None:
         super().__init__()
-        self.path = path
+        self.path, self.resume_step = path, resume_step
         self.columns: list[str] = ["step"]
         self.rows: dict[int, dict[str, Any]] = {}
         if path.exists():

@@ -88,6 +88,24 @@ def plot_curve(log: Path, ax: "Axes") -> bool:
     return False
 
 
+def plot_comparison(curves: dict[str, tuple[list[int], list[list[float]]]], ax: "Axes") -> None:
+    """The mean of several runs by each method, in a band from the least to the largest.
+
+    Args:
+        curves: Method -> trajectories, and for each run its numbers there.
+        ax: Where.
+    """
+    for method, (x, runs) in curves.items():
+        y = np.array(runs)
+        (line,) = ax.plot(x, y.mean(0), label=method)
+        ax.fill_between(x, y.min(0), y.max(0), color=line.get_color(), alpha=0.2, lw=0)
+    ax.set(xlabel="trajectories")
+    ax.grid(alpha=0.3)
+    ax.locator_params(axis="x", nbins=5)
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.legend(frameon=False)
+
+
 def plot_logo(candidates: list[Candidate], module: "GFlowNet", ax: "Axes") -> None:
     """A sequence logo of the best candidates, in bits.
 

@@ -1,0 +1,1 @@
+"""Compare methods: a grid of problem x method x seed at equal numbers of trajectories."""

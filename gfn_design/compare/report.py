@@ -1,0 +1,230 @@
+"""What a comparison says: tables, verdicts and learning curves, from the runs in its folder."""
+
+import csv
+from collections.abc import Callable, Mapping
+from math import floor, isfinite, log10, sqrt
+from pathlib import Path
+from statistics import mean, stdev
+from typing import NamedTuple
+
+from gfn_design.compare.grid import Grid
+from gfn_design.compare.runner import Point, points
+from gfn_design.compare.statistics import LEVEL, Verdict, judge
+from gfn_design.report import plots
+
+# The metric that methods are judged by, the first there is, and whether smaller ones are better.
+DECISIVE = {"D_TV": True, "log_z_bound": False}
+
+README = """\
+# A comparison by gfn-design
+
+| file | what it is |
+|---|---|
+| `compare.yaml` | the grid; the same command goes on with it |
+| `table.md`, `table.tex` | final metrics: mean and standard error over seeds |
+| `verdicts.csv` | for each problem and pair of methods, whether they differ |
+| `results.csv` | every evaluation of every run, one number per row |
+| `curve-<problem>.png`, `.svg` | learning curves: mean and range over seeds |
+| `runs/<problem>/<method>/<seed>/` | the runs, each as `gfn-design fit` leaves it |
+
+In the folder of a run `output.txt` is what it printed, and `sources.yaml` tells the files that its
+configuration names by their SHA-256.
+"""
+
+Results = Mapping[str, Mapping[int, list[Point]]]  # method -> seed -> evaluations
+
+
+class Problem(NamedTuple):
+    """What is known about one problem when the runs have ended.
+
+    Attributes:
+        name: Of the problem.
+        results: Method -> seed -> evaluations, of finished runs.
+        metrics: Names, in the order of evaluation.
+        decisive: The metric that methods are judged by; empty if there is none.
+        verdicts: On each pair of methods.
+    """
+
+    name: str
+    results: Results
+    metrics: list[str]
+    decisive: str
+    verdicts: list[Verdict]
+
+
+def write_report(grid: Grid, folder: Path, failures: Mapping[Path, str]) -> str:
+    """Write all tables and pictures, and return the tables as Markdown.
+
+    Args:
+        grid: What was run.
+        folder: Of the comparison.
+        failures: As `run_grid` returns them; runs in it count as missing.
+    """
+    problems = []
+    for name in grid.problems:
+        results: dict[str, dict[int, list[Point]]] = {method: {} for method in grid.methods}
+        for cell in grid.cells:
+            if cell.problem == name and cell.path not in failures:
+                results[cell.method][cell.seed] = points(folder / cell.path)
+        problems.append(assess(name, results, grid.seeds))
+    missing = [f"- {cell}: {failures[cell.path]}" for cell in grid.cells if cell.path in failures]
+    sections = [_markdown(problem, grid) for problem in problems]
+    if missing:
+        sections.append("\n".join([f"## {len(missing)} runs are missing", "", *missing, ""]))
+    text = "\n".join(sections)
+    (folder / "README.md").write_text(README)
+    (folder / "table.md").write_text(text)
+    (folder / "table.tex").write_text("\n".join(_latex(problem, grid) for problem in problems))
+    _write_results(problems, folder / "results.csv")
+    _write_verdicts(problems, folder / "verdicts.csv")
+    for problem in problems:
+        if problem.decisive:
+            ax = plots.axes(5.5, 4.0)
+            plots.plot_comparison(_curves(problem), ax)
+            title = f"{problem.name}: mean and range over {len(grid.seeds)} seeds"
+            ax.set(ylabel=problem.decisive, title=title)
+            if DECISIVE[problem.decisive]:
+                ax.set_ylim(bottom=0)
+            for suffix in (".png", ".svg"):
+                plots.save(ax, folder / f"curve-{problem.name}{suffix}")
+    return text
+
+
+def assess(name: str, results: Results, seeds: list[int]) -> Problem:
+    """Judge the methods on one problem by their last evaluations."""
+    ends = {m: {s: run[-1] for s, run in runs.items()} for m, runs in results.items()}
+    found = [point.metrics for runs in ends.values() for point in runs.values()]
+    metrics = list(dict.fromkeys(metric for each in found for metric in each))
+    decisive = next((m for m in DECISIVE if found and all(m in each for each in found)), "")
+
+    def obstacle(first: str, second: str) -> str:
+        calls = [sorted({p.reward_calls for p in ends[m].values()}) for m in (first, second)]
+        if all(calls) and calls[0] != calls[1]:
+            return f"not tested: unequal reward calls ({calls[0]} and {calls[1]})"
+        return "" if decisive else "not tested: no metric in common to judge by"
+
+    values = {
+        method: {seed: p.metrics.get(decisive, 0.0) for seed, p in runs.items()}
+        for method, runs in ends.items()
+    }
+    verdicts = judge(values, seeds, DECISIVE.get(decisive, True), obstacle)
+    return Problem(name, results, metrics, decisive, verdicts)
+
+
+def _winner(problem: Problem) -> str:
+    """The method that is better than each of the others, or nothing."""
+    for method in problem.results:
+        about = [v for v in problem.verdicts if method in (v.first, v.second)]
+        if about and all(v.better == method for v in about):
+            return method
+    return ""
+
+
+def _number(values: list[float], plus_minus: str) -> str:
+    """Mean and standard error, to two digits of the error."""
+    if not values:
+        return ""
+    if len(values) < 2 or not all(map(isfinite, values)):
+        return f"{mean(values):.4g}"
+    error = stdev(values) / sqrt(len(values))
+    if error == 0:
+        return f"{values[0]:,.0f}" if values[0].is_integer() else f"{values[0]:.4g}"
+    digits = min(6, max(0, 1 - floor(log10(error))))
+    return f"{mean(values):,.{digits}f} {plus_minus} {error:,.{digits}f}"
+
+
+def _rows(
+    problem: Problem, grid: Grid, plus_minus: str, bold: Callable[[str], str]
+) -> list[list[str]]:
+    """A header, then for each method its name, runs, reward calls and metrics."""
+    rows = [["method", "runs", "reward calls", *problem.metrics]]
+    for method, runs in problem.results.items():
+        ends = [run[-1] for run in runs.values()]
+        calls = sorted({end.reward_calls for end in ends})
+        values = [[p.metrics[m] for p in ends if m in p.metrics] for m in problem.metrics]
+        cells = [_number(numbers, plus_minus) for numbers in values]
+        if method == _winner(problem):
+            place = problem.metrics.index(problem.decisive)
+            cells[place] = bold(cells[place])
+        shown = f"{len(ends)} of {len(grid.seeds)}"
+        rows.append([method, shown, " or ".join(f"{n:,}" for n in calls), *cells])
+    return rows
+
+
+def _markdown(problem: Problem, grid: Grid) -> str:
+    header, *rows = _rows(problem, grid, "±", "**{}**".format)
+    lines = [
+        f"## {problem.name}",
+        "",
+        f"After {grid.trajectories:,} trajectories each: mean ± standard error over seeds. Methods "
+        f"are judged by {problem.decisive or 'nothing'}, by paired t-tests over seeds with Holm's "
+        f"correction at {LEVEL:.0%}; bold is better than every other.",
+        "",
+        *("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]),
+        "",
+    ]
+    for v in problem.verdicts:
+        by = f" ({problem.decisive}: {_signed(v)})" if isfinite(v.p) else ""
+        lines.append(f"- {v.first} and {v.second}: {v.text}{by}")
+    return "\n".join([*lines, ""])
+
+
+def _signed(verdict: Verdict) -> str:
+    p = f"p = {verdict.p:.2g}" if verdict.p >= 1e-4 else "p < 0.0001"
+    return f"difference {verdict.difference:+.3g} ± {verdict.standard_error:.2g}, {p}"
+
+
+def _latex(problem: Problem, grid: Grid) -> str:
+    rows = _rows(problem, grid, "$\\pm$", "\\textbf{{{}}}".format)
+    lines = [" & ".join(cell.replace("_", "\\_") for cell in row) + r" \\" for row in rows]
+    return "\n".join(
+        [
+            f"% {problem.name}, {grid.trajectories:,} trajectories: mean and standard error",
+            f"\\begin{{tabular}}{{ll{'r' * (len(rows[0]) - 2)}}}",
+            "\\hline",
+            lines[0],
+            "\\hline",
+            *lines[1:],
+            "\\hline",
+            "\\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _write_results(problems: list[Problem], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        columns = ["problem", "method", "seed", "trajectories", "reward_calls", "metric", "value"]
+        writer.writerow(columns)
+        writer.writerows(
+            [problem.name, method, seed, point.trajectories, point.reward_calls, metric, value]
+            for problem in problems
+            for method, runs in problem.results.items()
+            for seed, run in runs.items()
+            for point in run
+            for metric, value in point.metrics.items()
+        )
+
+
+def _write_verdicts(problems: list[Problem], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["problem", "metric", *Verdict._fields[:-2], "better", "verdict"])
+        writer.writerows(
+            [problem.name, problem.decisive, *verdict]
+            for problem in problems
+            for verdict in problem.verdicts
+        )
+
+
+def _curves(problem: Problem) -> dict[str, tuple[list[int], list[list[float]]]]:
+    """Method -> trajectories, and of each run the decisive metric there."""
+    return {
+        method: (
+            [point.trajectories for point in next(iter(runs.values()))],
+            [[point.metrics[problem.decisive] for point in run] for run in runs.values()],
+        )
+        for method, runs in problem.results.items()
+        if runs
+    }

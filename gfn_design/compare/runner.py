@@ -1,0 +1,199 @@
+"""Run the cells of a grid, several at a time, each as a `gfn-design fit` of its own."""
+
+import csv
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import yaml
+from tqdm import tqdm
+
+from gfn_design.compare.grid import Cell, Grid, sources
+from gfn_design.config import dump
+from gfn_design.errors import InputError
+from gfn_design.run import CHECKPOINT, CONFIG, LOG, prepare
+
+GRID, SOURCES, OUTPUT = "compare.yaml", "sources.yaml", "output.txt"
+
+
+class Point(NamedTuple):
+    """One evaluation of a run.
+
+    Attributes:
+        trajectories: Drawn so far.
+        reward_calls: Objects that training has asked the reward of so far.
+        metrics: Name -> value.
+    """
+
+    trajectories: int
+    reward_calls: int
+    metrics: dict[str, float]
+
+
+def points(run: Path) -> list[Point]:
+    """Every evaluation of a finished run, from its log."""
+    names = list(yaml.safe_load((run / "evaluation.yaml").read_text()))
+    with (run / LOG).open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(names[0])]
+    return [
+        Point(
+            round(float(row["trajectories"])),
+            round(float(row["reward_calls"])),
+            {name: float(row[name]) for name in names},
+        )
+        for row in rows
+    ]
+
+
+def run_grid(grid: Grid, folder: Path, jobs: int) -> dict[Path, str]:
+    """Do the runs that are not finished, `jobs` at a time, with one thread each.
+
+    What was begun goes on from its last checkpoint. A run that fails does not stop the others.
+
+    Returns:
+        `Cell.path` of each run that failed -> the last line that it printed.
+
+    Raises:
+        InputError: A run cannot be built, or the folder holds something else; nothing was started.
+        KeyboardInterrupt: Somebody stopped it; every process that was started is gone.
+    """
+    if folder.is_file() or (folder.is_dir() and not _may_hold(folder)):
+        raise InputError(
+            f"{folder}: holds something else than a comparison; choose another --output"
+        )
+    todo = [cell for cell in grid.cells if not _is_finished(cell, grid, folder)]
+    _try_out(todo, grid, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:  # held by the runs too, which outlive a comparison that is killed
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{folder}: another comparison, or a run of one that was killed, is at work here; "
+                "wait for it or stop it"
+            ) from error
+        (folder / GRID).write_text(dump(grid.config))
+        # As good as Ctrl-C, unless somebody (nohup) has said otherwise.
+        others = (signal.SIGTERM, signal.SIGHUP)
+        stops = [it for it in others if signal.getsignal(it) == signal.SIG_DFL]
+        for stop in stops:
+            signal.signal(stop, signal.default_int_handler)
+        try:
+            return _run(todo, grid, folder, jobs, lock)
+        except KeyboardInterrupt as stopped:
+            raise KeyboardInterrupt("the same command goes on where it was") from stopped
+        finally:
+            for stop in stops:
+                signal.signal(stop, signal.SIG_DFL)
+
+
+def _may_hold(folder: Path) -> bool:
+    """Whether a folder is empty, or is that of a comparison."""
+    return (folder / GRID).exists() or not any(folder.iterdir())
+
+
+def _is_finished(cell: Cell, grid: Grid, folder: Path) -> bool:
+    """Whether this very run is there as a whole.
+
+    Raises:
+        InputError: Something was learned there by another run.
+    """
+    run = folder / cell.path
+    if not (run / CHECKPOINT).exists():
+        return False
+    for name, wanted in ((CONFIG, cell.config), (SOURCES, sources(cell.config))):
+        there = (yaml.safe_load((run / name).read_text()) if (run / name).exists() else {}) or {}
+        here = yaml.safe_load(dump(wanted))
+        if there != here:
+            parts = [part for part in {**there, **here} if there.get(part) != here.get(part)]
+            raise InputError(
+                f"{run}: was run with another {' and '.join(map(repr, parts))}; choose another "
+                "--output, or remove that folder to run it again"
+            )
+    return (run / "evaluation.yaml").exists() and points(run)[-1].trajectories == grid.trajectories
+
+
+def _try_out(cells: Iterable[Cell], grid: Grid, folder: Path) -> None:
+    """Build each problem with each method once, which tells what no signature can."""
+    first: dict[tuple[str, str], Cell] = {}
+    for cell in cells:
+        first.setdefault((cell.problem, cell.method), cell)
+    for cell in first.values():
+        name = f"{grid.file}: problem '{cell.problem}' with method '{cell.method}'"
+        try:
+            trainer, module, _ = prepare(cell.config, folder / cell.path)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+        each = module.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        drawn = each * trainer.max_steps // module.updates
+        if drawn != grid.trajectories:
+            raise InputError(
+                f"{name}: would draw {drawn:,} trajectories and not {grid.trajectories:,}; set "
+                "trainer.devices to 1, and accumulate no batches"
+            )
+
+
+def _run(
+    todo: Iterable[Cell], grid: Grid, folder: Path, jobs: int, lock: IO[str]
+) -> dict[Path, str]:
+    waiting, failures = deque(todo), dict[Path, str]()
+    running: dict[subprocess.Popen[bytes], Cell] = {}
+    total = len(grid.cells)
+    every = 0.5 if sys.stderr.isatty() else 15.0
+    with tqdm(
+        total=total, initial=total - len(waiting), unit="run", mininterval=every, ncols=80
+    ) as bar:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    cell = waiting.popleft()
+                    running[_start(cell, folder, lock)] = cell
+                for process in [it for it in running if it.poll() is not None]:
+                    cell = running.pop(process)
+                    problem = _failure(folder / cell.path, process.returncode, grid.trajectories)
+                    if problem:
+                        failures[cell.path] = problem
+                        tqdm.write(f"{cell}: {problem}", sys.stderr)
+                    bar.update()
+                time.sleep(0.05)
+        finally:
+            for process in running:  # a run bears being killed at any moment
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    return failures
+
+
+def _start(cell: Cell, folder: Path, lock: IO[str]) -> subprocess.Popen[bytes]:
+    run = folder / cell.path
+    run.mkdir(parents=True, exist_ok=True)
+    (run / SOURCES).write_text(dump(sources(cell.config)))
+    (run / CONFIG).write_text(dump(cell.config))
+    command = [sys.executable, "-m", "gfn_design", "fit"]
+    with (run / OUTPUT).open("w") as output:
+        return subprocess.Popen(
+            [*command, "--config", str(run / CONFIG), "--output", str(run)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={"OMP_NUM_THREADS": "1", **os.environ},
+            pass_fds=(lock.fileno(),),
+            start_new_session=True,  # Ctrl-C is for the comparison, which then ends its runs
+        )
+
+
+def _failure(run: Path, code: int, trajectories: int) -> str:
+    """Why a run that has ended has failed, in one line; nothing if it has not."""
+    if code == 0:
+        drawn = points(run)[-1].trajectories
+        return "" if drawn == trajectories else f"ended after {drawn:,} trajectories"
+    if code < 0:
+        return f"stopped by {signal.Signals(-code).name}"
+    lines = [line.strip() for line in (run / OUTPUT).read_text(errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), f"ended with exit code {code}")
