@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 # answer before torch is loaded; a configuration may name these without their module.
 _EXPORTS = {
     "ActorCritic": "gfn_design.objectives.actor_critic",
+    "BayesianNetworkData": "gfn_design.data.bayesian",
     "Candidates": "gfn_design.gflownet",
+    "DAG": "gfn_design.environments.dag",
     "DataModule": "gfn_design.data.base",
     "Environment": "gfn_design.environments.base",
     "FunctionData": "gfn_design.data.tasks",
@@ -16,11 +18,13 @@ _EXPORTS = {
     "HypergridData": "gfn_design.data.tasks",
     "InputError": "gfn_design.errors",
     "KmerData": "gfn_design.data.tasks",
+    "LogReward": "gfn_design.rewards.reward",
     "MLP": "gfn_design.policies.mlp",
     "MotifData": "gfn_design.data.tasks",
     "Objective": "gfn_design.objectives.base",
     "Policy": "gfn_design.policies.policy",
     "Reward": "gfn_design.rewards.reward",
+    "SachsData": "gfn_design.data.bayesian",
     "Scored": "gfn_design.sampling.trajectories",
     "Sequence": "gfn_design.environments.sequence",
     "Trajectories": "gfn_design.sampling.trajectories",
@@ -40,9 +44,11 @@ __all__ = sorted(_EXPORTS)
 if TYPE_CHECKING:
     from gfn_design.candidates import draw_candidates
     from gfn_design.data.base import DataModule
+    from gfn_design.data.bayesian import BayesianNetworkData, SachsData
     from gfn_design.data.tasks import FunctionData, HypergridData, KmerData, MotifData
     from gfn_design.environments.base import Environment
     from gfn_design.environments.check import check_environment
+    from gfn_design.environments.dag import DAG
     from gfn_design.environments.hypergrid import Hypergrid
     from gfn_design.environments.sequence import Sequence
     from gfn_design.errors import InputError
@@ -53,7 +59,7 @@ if TYPE_CHECKING:
     from gfn_design.objectives.base import Objective
     from gfn_design.policies.mlp import MLP
     from gfn_design.policies.policy import Policy
-    from gfn_design.rewards.reward import Reward
+    from gfn_design.rewards.reward import LogReward, Reward
     from gfn_design.sampling.trajectories import (
         Scored,
         Trajectories,
