@@ -155,6 +155,7 @@ def _dirichlet(
     its parents less that for the parents; empty cells add nothing.
     """
     n, p = levels.shape
+    levels, repeats = np.unique(levels, axis=0, return_counts=True)
     sums = np.empty(2**p)
     growth: dict[int, NDArray[np.float64]] = {}  # number of cells -> the summand of each count
 
@@ -169,13 +170,13 @@ def _dirichlet(
         """Fill in all that add variables from `first` on; `group` numbers the cell of each row."""
         for variable in range(first, p):
             code = group * arities[variable] + levels[:, variable]
-            count = np.bincount(code)
+            count = np.bincount(code, repeats).astype(np.int64)
             bigger, more = subset | 1 << variable, cells * arities[variable]
             sums[bigger] = summand(more)[count].sum()
             grow(bigger, more, ((count > 0).cumsum() - 1)[code], variable + 1)
 
     sums[0] = summand(1)[n]
-    grow(0, 1, np.zeros(n, np.int64), 0)
+    grow(0, 1, np.zeros(len(levels), np.int64), 0)
     return sums
 
 
