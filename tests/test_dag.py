@@ -82,7 +82,7 @@ SMALL = [
     DAG(4, max_parents=2, max_edges=3),
     DAG(["Raf", "Mek", "p44/42"]),
 ]
-BIG = [DAG(11, max_parents=3), DAG(30, max_edges=40)]
+BIG = [DAG(11, max_parents=3), DAG(13, max_edges=20)]
 
 
 @pytest.mark.parametrize("environment", SMALL, ids=DAG.describe)
@@ -459,7 +459,7 @@ def test_reward_of_sachs(sachs_folder, cells):
     objects = torch.cat([environment.encode(texts), truth.view(1, -1)])
     empty, strong, weak, consensus = reward(objects).tolist()
     assert empty == 0
-    assert strong > 100 > weak  # Raf phosphorylates Mek
+    assert strong > weak + 400  # Raf phosphorylates Mek
     assert consensus > 500
     rows = data._read()
     if cells == "observational":
@@ -541,7 +541,8 @@ def test_auroc_and_correlation():
 
 
 def test_target_against_itself():
-    model = GFlowNet(DAG(4), TrajectoryBalance(), network=TINY).use(BayesianNetworkData(edges=4))
+    data = BayesianNetworkData(edges=4, samples=500, noise=1.0, seed=3)
+    model = GFlowNet(DAG(4), TrajectoryBalance(), network=TINY).use(data)
     target = model.target
     found = model.data.measure(
         model.environment, target.objects, target.probability, target.probability

@@ -238,7 +238,6 @@ class SachsData(StructureData):
         if cells not in ("observational", "interventional"):
             raise InputError(f"cells must be observational or interventional, got '{cells}'")
         self.cells, self.equivalent_samples = cells, equivalent_samples
-        self._local: Tensor | None = None  # it takes a second
 
     def prepare_data(self) -> None:
         self._read()  # finds or downloads the file, on one process
@@ -259,16 +258,13 @@ class SachsData(StructureData):
                 f"SachsData needs a DAG over the proteins in their order; set nodes to "
                 f"[{', '.join(SACHS_NODES)}]"
             )
-        if self._local is None:
-            rows = self._read()
-            if self.cells == "observational":
-                self._local = bge_scores((rows - rows.mean(0)) / rows.std(0, ddof=1))
-            else:
-                levels, drugged = rows[:, :-1].astype(np.int64) - 1, rows[:, -1:]
-                intervened = drugged == np.arange(1, len(SACHS_NODES) + 1)  # 0 is nobody
-                arities = [3] * len(SACHS_NODES)
-                self._local = bde_scores(levels, arities, intervened, self.equivalent_samples)
-        return self._local
+        rows = self._read()
+        if self.cells == "observational":
+            return bge_scores((rows - rows.mean(0)) / rows.std(0, ddof=1))
+        levels, drugged = rows[:, :-1].astype(np.int64) - 1, rows[:, -1:]
+        intervened = drugged == np.arange(1, len(SACHS_NODES) + 1)  # 0 is none of them
+        arities = [3] * len(SACHS_NODES)
+        return bde_scores(levels, arities, intervened, self.equivalent_samples)
 
     def truth(self, environment: DAG) -> Tensor:
         # Without the bounds of the environment, which may exclude the consensus.

@@ -52,7 +52,7 @@ class DAGScore(nn.Module):
 
 
 def bge_scores(samples: NDArray[np.float64], mean_weight: float = 1.0) -> Tensor:
-    """BGe: linear Gaussian networks under a normal-Wishart prior (Kuipers et al. 2014, eq. 24).
+    """BGe: linear Gaussian networks under a normal-Wishart prior (Kuipers et al. 2014).
 
     The prior mean is zero with the weight of `mean_weight` samples; the Wishart prior has p + 2
     degrees of freedom and the diagonal parametric matrix t I, t = mean_weight / (mean_weight + 1).
