@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Trainer
 
 from gfn_design import (
@@ -28,10 +29,12 @@ from gfn_design import (
     target_distribution,
     terminating_distribution,
 )
+from gfn_design.__main__ import main
 from gfn_design.data import registry
 from gfn_design.data.bayesian import SACHS_NODES, linear_gaussian_network
 from gfn_design.evaluation import structure
 from gfn_design.evaluation.exact import push_forward
+from gfn_design.report import plots
 from gfn_design.rewards.dag_score import DAGScore, bde_scores, bge_scores, structure_prior
 
 # ---- Brute force, written without the package ----------------------------------------------------
@@ -614,3 +617,43 @@ def test_exact_evaluation_of_five_nodes_is_whole():
     assert len(index) == len(model.target.objects) == 29_281
     assert torch.equal(index, model.target.indices)
     assert float(probability.sum()) == pytest.approx(1)
+
+
+# ---- From the command line -----------------------------------------------------------------------
+
+RUN = """
+evaluate_every: 10
+candidates: 10
+model:
+  environment: {class_path: DAG, init_args: {nodes: [x, y, z], max_parents: 1}}
+  objective: {class_path: ActorCritic}
+  network: {class_path: MLP, init_args: {width: 16, depth: 1}}
+  critic: {class_path: MLP, init_args: {width: 16, depth: 1}}
+  batch_size: 16
+data: {class_path: BayesianNetworkData, init_args: {edges: 2, samples: 1000, prior: edge}}
+trainer: {max_steps: 20, log_every_n_steps: 5, enable_progress_bar: false, accelerator: cpu}
+"""
+
+
+def test_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("dag.yaml").write_text(RUN)
+    assert main(["fit", "--config", "dag.yaml", "--output", "run"]) == 0
+    numbers = yaml.safe_load(Path("run/evaluation.yaml").read_text())
+    assert {"D_TV", "edge_correlation", "path_mse", "target_expected_shd"} <= set(numbers)
+    header, best = Path("run/candidates.csv").read_text().splitlines()[:2]
+    assert header == "rank,object,score,reward,log_reward,draws"
+    assert best.startswith("1,")
+    assert "->" in best
+    assert main(["check", "DAG", "--nodes", "2"]) == 0
+    assert "keeps the contract" in capsys.readouterr().out
+
+
+def test_curve_of_rewards_too_large_for_a_float(tmp_path):
+    rows = ["step,trajectories,reward,log_reward", "9,1280,inf,150.5", "19,2560,inf,163"]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(rows))
+    ax = plots.axes()
+    assert plots.plot_curve(path, ax)
+    assert ax.get_ylabel() == "mean log R of a batch"
+    assert ax.lines[0].get_ydata().tolist() == [150.5, 163]
