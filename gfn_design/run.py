@@ -46,7 +46,8 @@ README = """\
 Files that make no sense for this environment are not there.
 
 Candidates: `score` is what the reward is made of, before clip, exponent and scale (of a measured
-table the normalised value); `draws` says how often a design was drawn.
+table the normalised value); `draws` says how often a design was drawn. A reward too large for a
+float reads inf; `log_reward`, in nats, is what counts.
 
 Evaluation: `D_TV` is half the sum over all objects of |learned - target| probability, 0 to 1;
 `D_JSD` the Jensen-Shannon divergence, 0 to 0.69; `log_z_error` the error of the learned log Z;
