@@ -10,8 +10,10 @@ _EXPORTS = {
     "BackwardActorCritic": "gfn_design.objectives.backward",
     "BackwardBalance": "gfn_design.objectives.backward",
     "BackwardObjective": "gfn_design.objectives.base",
+    "BayesianNetworkData": "gfn_design.data.bayesian",
     "Candidates": "gfn_design.gflownet",
     "ClippedPolicy": "gfn_design.objectives.ppo",
+    "DAG": "gfn_design.environments.dag",
     "DataModule": "gfn_design.data.base",
     "DetailedBalance": "gfn_design.objectives.balance",
     "Environment": "gfn_design.environments.base",
@@ -25,6 +27,7 @@ _EXPORTS = {
     "InputError": "gfn_design.errors",
     "KmerData": "gfn_design.data.tasks",
     "LocalSearch": "gfn_design.sampling.local_search",
+    "LogReward": "gfn_design.rewards.reward",
     "LogVariance": "gfn_design.objectives.balance",
     "MLP": "gfn_design.policies.mlp",
     "ModifiedDetailedBalance": "gfn_design.objectives.balance",
@@ -35,6 +38,7 @@ _EXPORTS = {
     "Replay": "gfn_design.sampling.replay",
     "Reward": "gfn_design.rewards.reward",
     "RewardGuide": "gfn_design.guides",
+    "SachsData": "gfn_design.data.bayesian",
     "Scored": "gfn_design.sampling.trajectories",
     "Sequence": "gfn_design.environments.sequence",
     "SoftQ": "gfn_design.objectives.soft_q",
@@ -59,9 +63,11 @@ __all__ = sorted(_EXPORTS)
 if TYPE_CHECKING:
     from gfn_design.candidates import draw_candidates
     from gfn_design.data.base import DataModule
+    from gfn_design.data.bayesian import BayesianNetworkData, SachsData
     from gfn_design.data.tasks import FunctionData, HypergridData, KmerData, MotifData
     from gfn_design.environments.base import Environment
     from gfn_design.environments.check import check_environment
+    from gfn_design.environments.dag import DAG
     from gfn_design.environments.hypergrid import Hypergrid
     from gfn_design.environments.sequence import Sequence
     from gfn_design.errors import InputError
@@ -89,7 +95,7 @@ if TYPE_CHECKING:
     from gfn_design.objectives.trust_region import TrustRegion
     from gfn_design.policies.mlp import MLP
     from gfn_design.policies.policy import Policy
-    from gfn_design.rewards.reward import Reward
+    from gfn_design.rewards.reward import LogReward, Reward
     from gfn_design.sampling.exploration import Exploration
     from gfn_design.sampling.local_search import LocalSearch
     from gfn_design.sampling.replay import Replay

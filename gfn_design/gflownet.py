@@ -533,6 +533,7 @@ class GFlowNet(LightningModule):
         columns: dict[str, Tensor | float] = {
             "trajectories": float(self.trajectories),
             "reward": trajectories.log_reward.exp().mean(),
+            "log_reward": trajectories.log_reward.mean(),
             "distinct": float(len(self.found)),
             "log_z": self.log_z,
             "length": trajectories.alive.sum(1).float().mean(),

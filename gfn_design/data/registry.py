@@ -5,10 +5,13 @@ otherwise from the cache (GFN_DESIGN_CACHE, or the user's cache folder), into wh
 the first time. Nothing is trusted by its name: a wrong table would train without complaint.
 """
 
+import gzip
 import hashlib
 import logging
 import os
 import tempfile
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +24,28 @@ from gfn_design.errors import InputError
 _log = logging.getLogger(__name__)
 
 
+def _kmer_content(path: Path) -> str | None:
+    """The checksum of a table of k-mers, whatever its file; None of what is no such table."""
+    try:
+        return content_sha256(kmer_scores(path))
+    except InputError:
+        return None
+
+
+def _gzip_content(path: Path) -> str | None:
+    """sha256 of what a gzip file holds; None of what is no such file."""
+    try:
+        return hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
 @dataclass(frozen=True)
 class Source:
-    """One public table of k-mers.
+    """One public data file.
 
-    Two checksums, because the two files that may hold a table differ: ``sha256`` is that of the
-    copy in a data folder, ``content_sha256`` that of the scores themselves, whatever the file.
+    Two checksums, because the two files that may hold the data differ: ``sha256`` is that of the
+    copy in a data folder, ``content_sha256`` that of what the original file holds.
     """
 
     name: str
@@ -38,9 +57,11 @@ class Source:
     download: str
     """Name of the original file in the cache."""
     content_sha256: str
-    """See the function of the same name."""
+    """Of a table of k-mers see the function of the same name."""
     citation: str
     licence: str
+    content: Callable[[Path], str | None] = _kmer_content
+    """Finds ``content_sha256`` in the original file, None if that is something else."""
 
 
 def _tfbind8(name: str, table: str, sha256: str, content: str) -> Source:
@@ -121,11 +142,47 @@ SOURCES: dict[str, Source] = {
 }
 
 
+def _sachs(name: str, file: str, sha256: str, content: str) -> Source:
+    return Source(
+        name=name,
+        file=f"sachs/{name}.csv.gz",
+        sha256=sha256,
+        url=f"https://www.bnlearn.com/book-crc/code/{file}",
+        download=file,
+        content_sha256=content,
+        citation="Sachs K et al. Causal protein-signaling networks derived from multiparameter "
+        "single-cell data. Science 308:523-529 (2005). doi:10.1126/science.1105809",
+        licence="bnlearn site CC BY-SA 3.0",
+        content=_gzip_content,
+    )
+
+
+# Measurements of the variables of a Bayesian network: a line of names, then numbers.
+NETWORK_SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        _sachs(
+            "sachs_observational",
+            "sachs.data.txt.gz",
+            "be6aebb9a7f12da9873623f3683ef940099b485c938b8c64a50a06d4d738065d",
+            "f780c7cb4bb92fc5fa478307f2df88ac5661787931cf4b9196a34ea059a01132",
+        ),
+        _sachs(
+            "sachs_interventional_discrete",
+            "sachs.interventional.txt.gz",
+            "dae1d1abd5082e5f48f697a385542293574d4fd6eb446fa5000b7c097ed445b5",
+            "b4414fdc268c28cc48ecce2c38078caa57fd436dd77d78d6e778e3ab5bbadf26",
+        ),
+    )
+}
+
+
 def locate(name: str) -> Path:
-    """The verified file of the named table, downloaded if need be; ready for ``kmer_scores``."""
-    if name not in SOURCES:
-        raise InputError(f"There is no table named '{name}'; choose one of {', '.join(SOURCES)}.")
-    source = SOURCES[name]
+    """The verified file of the named data, downloaded if need be."""
+    known = SOURCES | NETWORK_SOURCES
+    if name not in known:
+        raise InputError(f"There is no table named '{name}'; choose one of {', '.join(known)}.")
+    source = known[name]
     folder = os.environ.get("GFN_DESIGN_DATA")
     path = _in_folder(source, Path(folder).expanduser()) if folder else _in_cache(source)
     _log.info("Table %s is read from %s", name, path)
@@ -159,7 +216,7 @@ def _in_cache(source: Source) -> Path:
     cache = Path(os.environ.get("GFN_DESIGN_CACHE") or pooch.os_cache("gfn-design")).expanduser()
     path = cache / source.download
     # Checked at every use, a tenth of a second: the file may have been put there by hand.
-    if path.is_file() and _content(path) == source.content_sha256:
+    if path.is_file() and source.content(path) == source.content_sha256:
         return path
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -172,12 +229,12 @@ def _in_cache(source: Source) -> Path:
     with temporary as folder:
         part = Path(folder) / source.download
         _fetch(source, part)
-        content = _content(part)
+        content = source.content(part)
         if content != source.content_sha256:
             got = f"{content[:12]}…" if content else "no table"
             raise InputError(
-                f"{source.url} did not give the published table: expected checksum of the scores "
-                f"{source.content_sha256[:12]}…, got {got}; try again, or name a folder "
+                f"{source.url} did not give the published table: expected checksum of the "
+                f"content {source.content_sha256[:12]}…, got {got}; try again, or name a folder "
                 f"that holds {source.file} in GFN_DESIGN_DATA."
             )
         # Only a verified file gets its final name, in one step: other processes may be waiting.
@@ -198,10 +255,3 @@ def _fetch(source: Source, part: Path) -> None:
             f"{source.url} could not be downloaded ({error.strerror or reason}); try again, or "
             f"name a folder that already holds {source.file} in GFN_DESIGN_DATA."
         ) from error
-
-
-def _content(path: Path) -> str | None:
-    try:
-        return content_sha256(kmer_scores(path))
-    except InputError:
-        return None

@@ -37,8 +37,9 @@ def evaluate(module: "GFlowNet") -> Evaluation:
     Exactly, where the environment has at most ``module.exact_limit`` states: `D_TV`, `D_JSD` (in
     nats), `log_z_error` (absolute), `accuracy` (of the mean reward), `effective` (number of
     equally likely objects as diverse), `target_effective`. Elsewhere from samples: `mean_reward`,
-    `log_z_bound` (a lower bound on log Z that is reached at the target) and `distinct_share`.
-    Either way `modes` and `modes_known`, where the data knows modes.
+    `mean_log_reward`, `log_z_bound` (a lower bound on log Z that is reached at the target) and
+    `distinct_share`. Either way what the data measures besides, and `modes` and `modes_known`,
+    where it knows modes.
     """
     target = module.target
     log_z = module.log_z
@@ -53,7 +54,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
             "accuracy": metrics.reward_accuracy(probability, target.log_reward),
             "effective": metrics.effective_number(probability),
             "target_effective": metrics.effective_number(wanted),
-        }
+        } | module.data.measure(module.environment, target.objects, probability, wanted)
     else:
         probability = None
         drawn = module(SAMPLES, EVALUATION, module.draws)
@@ -61,9 +62,12 @@ def evaluate(module: "GFlowNet") -> Evaluation:
         bound = (drawn.log_reward.double() + (scored.log_pb - scored.log_pf).sum(1)).mean()
         result = {
             "mean_reward": float(drawn.log_reward.exp().mean()),
+            "mean_log_reward": float(drawn.log_reward.mean()),
             "log_z_bound": float(bound),
             "distinct_share": len(drawn.objects.unique(dim=0)) / SAMPLES,
         }
+        equal = torch.full((SAMPLES,), 1 / SAMPLES, dtype=torch.float64)
+        result |= module.data.measure(module.environment, drawn.objects.cpu(), equal, None)
     if module.modes is not None:
         result["modes"] = float(module.found.count(module.modes))
         result["modes_known"] = float(len(module.modes))
