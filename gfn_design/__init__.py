@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 # answer before torch is loaded; a configuration may name these without their module.
 _EXPORTS = {
     "ActorCritic": "gfn_design.objectives.actor_critic",
+    "BitsData": "gfn_design.data.bits",
+    "BlocksData": "gfn_design.data.blocks",
     "Candidates": "gfn_design.gflownet",
     "DataModule": "gfn_design.data.base",
+    "EnergyData": "gfn_design.data.energy",
     "Environment": "gfn_design.environments.base",
     "FunctionData": "gfn_design.data.tasks",
     "GFlowNet": "gfn_design.gflownet",
@@ -25,6 +28,7 @@ _EXPORTS = {
     "Sequence": "gfn_design.environments.sequence",
     "Trajectories": "gfn_design.sampling.trajectories",
     "TrajectoryBalance": "gfn_design.objectives.balance",
+    "block_smiles": "gfn_design.environments.blocks",
     "check_environment": "gfn_design.environments.check",
     "draw_candidates": "gfn_design.candidates",
     "sample": "gfn_design.sampling.trajectories",
@@ -40,8 +44,12 @@ __all__ = sorted(_EXPORTS)
 if TYPE_CHECKING:
     from gfn_design.candidates import draw_candidates
     from gfn_design.data.base import DataModule
+    from gfn_design.data.bits import BitsData
+    from gfn_design.data.blocks import BlocksData
+    from gfn_design.data.energy import EnergyData
     from gfn_design.data.tasks import FunctionData, HypergridData, KmerData, MotifData
     from gfn_design.environments.base import Environment
+    from gfn_design.environments.blocks import block_smiles
     from gfn_design.environments.check import check_environment
     from gfn_design.environments.hypergrid import Hypergrid
     from gfn_design.environments.sequence import Sequence

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TRAINING, EVALUATION, CANDIDATES = range(3)  # streams that never share a draw
+TRAINING, EVALUATION, CANDIDATES, HELD_OUT = range(4)  # streams that never share a draw
 SEEDS = 256
 
 
