@@ -159,15 +159,19 @@ SOURCES: dict[str, Source] = {
             "78207d3db6a4b74634abe2b9bd80fd72e86b64ffb78e0991855b6999ab8c8a5f",
             "8896a755ec3a4f6128917fcb0ffe55a89e4a1077897f7a0018b887637a9b120a",
         ),
-        _betseq("pho4", "pho4_ddg", "TODO"),
-        _betseq("cbf1", "cbf1_ddg", "TODO"),
+        _betseq(
+            "pho4", "pho4_ddg", "29c982122a47ebc7df31f5d5c560388179d76a76186592ae38bc73d0547f54f2"
+        ),
+        _betseq(
+            "cbf1", "cbf1_ddg", "19f1bb1261db9066d614b212991d340b7a9d71f5f05cc8697226600c0b40a7c5"
+        ),
         Source(
             name="qm9",
             file="qm9str/qm9str_11x5.parquet",
             sha256="5da06662b545b62a008036d286cb485075dd2c752708f280f57d74e4b57cde29",
             url="https://github.com/maxwshen/gflownet/tree/main/datasets/qm9str",
             download="qm9str_11x5.parquet",
-            content_sha256="TODO",
+            content_sha256="3b738c95f1e3d9c316becae098870eb28a21433976490583efecdd44c49e9d3c",
             citation="Shen MW et al. Towards understanding and improving GFlowNet training. ICML "
             "2023. arXiv:2305.07170",
             licence="none stated; research use, cite the paper",
