@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gfn_design.data.base import DataModule
-from gfn_design.data.tasks import spell
+from gfn_design.data.tasks import best_of, spell
 from gfn_design.environments.base import Environment
 from gfn_design.environments.blocks import BLOCKS, block_smiles
 from gfn_design.environments.sequence import Sequence
@@ -59,8 +59,9 @@ class BlocksData(DataModule):
         if self.exponent <= 0 or best_reward <= 0 or minimum <= 0:
             given = f"{self.exponent}, {best_reward} and {minimum}"
             raise InputError(f"exponent, best_reward and minimum must be positive, got {given}")
-        if self.n_modes < 0:
-            raise InputError(f"n_modes must not be negative, got {self.n_modes}")
+        chains = len(BLOCKS[task]) ** TASKS[task].length
+        if not 1 <= self.n_modes <= chains:
+            raise InputError(f"n_modes must be from 1 to {chains:,}, got {self.n_modes}")
         self.best_reward = best_reward
         self._values: Tensor | None = None  # a table is read once
 
@@ -83,7 +84,7 @@ class BlocksData(DataModule):
 
     def modes(self, environment: Environment) -> Tensor:
         self._check(environment)
-        return spell(self.values.topk(self.n_modes).indices, environment)
+        return spell(best_of(self.values, self.n_modes), environment)
 
     def columns(self, environment: Environment, objects: Tensor) -> dict[str, list[str]]:
         """Canonical SMILES; a chain and its reverse may have the same."""

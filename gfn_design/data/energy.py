@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gfn_design.data.registry import SOURCES
-from gfn_design.data.tasks import KmerData, spell
+from gfn_design.data.tasks import KmerData, best_of, spell
 from gfn_design.environments.base import Environment
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
@@ -55,6 +55,8 @@ class EnergyData(KmerData):
             raise InputError(
                 f"steepness must be positive, got {steepness}; weakest_best turns the sign"
             )
+        if n_modes is not None and n_modes < 1:
+            raise InputError(f"n_modes must be at least 1, got {n_modes}")
         self.slope = steepness if weakest_best else -steepness
 
     def _shaped(self, raw: Tensor, environment: Sequence) -> Tensor:
@@ -62,14 +64,13 @@ class EnergyData(KmerData):
 
     def modes(self, environment: Environment) -> Tensor:
         scores = self.scores(environment)
-        count = int(0.005 * len(scores)) if self.n_modes is None else self.n_modes
-        best = scores.argsort(descending=True, stable=True)[:count]
-        return spell(best, environment)
+        count = max(1, int(0.005 * len(scores))) if self.n_modes is None else self.n_modes
+        return spell(best_of(scores, min(count, len(scores))), environment)
 
     def columns(self, environment: Environment, objects: Tensor) -> dict[str, list[str]]:
         """The energy, and for the tables known by name the site with the E-box inside."""
         energy = torch.logit(self.reward.score(objects.to(self._device))) / self.slope
-        columns = {"ddg": [f"{value:.4f}" for value in energy.tolist()]}
+        columns = {"ddg": [f"{value:z.4f}" for value in energy.tolist()]}
         if self.table in SOURCES:
             halves = ((text[:5], text[5:]) for text in environment.decode(objects))
             columns["site"] = [f"{before}{BOX}{after}" for before, after in halves]

@@ -165,6 +165,13 @@ class KmerData(DataModule):
         return spell(torch.as_tensor(best), environment)
 
 
+def best_of(scores: Tensor, count: int) -> Tensor:
+    """Where the largest scores are, best first, equal ones by rising place: ``int64[count]``."""
+    least = scores.topk(count).values[-1]
+    places = (scores >= least).nonzero().squeeze(1)
+    return places[scores[places].argsort(descending=True, stable=True)[:count]]
+
+
 def spell(contents: Tensor, environment: Environment) -> Tensor:
     """Sequences by their numbers in a table: ``int64[n]`` to ``int64[n, length]``."""
     size, length = environment.slot_sizes[0], len(environment.slot_sizes)
