@@ -356,7 +356,7 @@ def test_bad_leaves_are_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"holds other leaves than the published ones"):
         seh.seh_scores()
     table = seh.predictions(allowed, value, 0.0)
-    monkeypatch.setattr(seh, "TABLE_SHA256", seh._checksum(table))
+    monkeypatch.setattr(seh, "TABLE_SHA256", seh.checksum(table))
     assert np.array_equal(seh.seh_scores(), table)
     monkeypatch.setenv("GFN_DESIGN_CACHE", str(path))
     with pytest.raises(InputError, match="cache folder cannot be written"):
@@ -579,3 +579,29 @@ def test_prepare_script_of_pho4(data_folder, tmp_path):
     for name, scores in tables.items():
         made = kmer_scores(tmp_path / "pho4.parquet", score=f"{name}_ddg")
         assert content_sha256(made) == content_sha256(scores)
+
+
+@pytest.mark.slow
+def test_prepare_script_of_seh(data_folder, tmp_path, monkeypatch):
+    """From a pickle that holds the trees as scikit-learn does, as far as is known."""
+    module = script("seh_blocks")
+    nodes = np.zeros((100, 61), module.NODE)
+    names = {"left": "children_left", "right": "children_right", "value": "value"}
+    with np.load(data_folder / "sehstr" / "sehstr_gbtr_trees.npz", allow_pickle=False) as file:
+        feature = file["feature"].astype(int)
+        nodes["is_leaf"], nodes["feature"] = feature < 0, feature.clip(0)
+        for field, name in names.items():
+            nodes[field] = file[name].astype(nodes[field].dtype)
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps({"trees": list(nodes), "other": np.arange(5.0)}))
+    module.prepare(path, tmp_path / "sehstr_gbtr_leaves.npz")
+    monkeypatch.setenv("GFN_DESIGN_CACHE", str(tmp_path))
+    monkeypatch.delenv("GFN_DESIGN_DATA")
+    assert len(seh.seh_scores()) == 18**6
+    nodes["value"][0, 60] += 0.5
+    path.write_bytes(pickle.dumps(list(nodes)))
+    with pytest.raises(InputError, match="does not give the published predictions"):
+        module.prepare(path, tmp_path / "other.npz")
+    path.write_bytes(pickle.dumps(list(nodes[1:])))
+    with pytest.raises(InputError, match="holds 99 trees of 61 nodes, expected 100"):
+        module.prepare(path, tmp_path / "other.npz")

@@ -44,7 +44,7 @@ def seh_scores() -> NDArray[np.float32]:
             table = predictions(allowed, value, float(baseline))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{leaves}: is no file of leaves ({error}); copy it anew") from error
-    if _checksum(table) != TABLE_SHA256:
+    if checksum(table) != TABLE_SHA256:
         raise InputError(f"{leaves}: holds other leaves than the published ones; copy it anew")
     _write(path, table)
     return table
@@ -96,7 +96,8 @@ def _leaves_file() -> Path:
     return path
 
 
-def _checksum(table: NDArray[np.float32]) -> str:
+def checksum(table: NDArray[np.float32]) -> str:
+    """sha256 of predictions as little-endian float32."""
     return hashlib.sha256(table.astype("<f4", copy=False).data).hexdigest()
 
 
@@ -106,7 +107,7 @@ def _read(path: Path) -> NDArray[np.float32] | None:
         table: NDArray[np.float32] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    good = table.dtype == np.float32 and table.ndim == 1 and _checksum(table) == TABLE_SHA256
+    good = table.dtype == np.float32 and table.ndim == 1 and checksum(table) == TABLE_SHA256
     return table if good else None
 
 
