@@ -97,8 +97,7 @@ def write_candidates(candidates: list[Candidate], module: "GFlowNet", folder: Pa
         raise InputError(f"{folder}: is a file; choose another --output") from error
     letters = isinstance(module.environment, Sequence) and not module.environment.separator
     column = "sequence" if isinstance(module.environment, Sequence) else "object"
-    objects = module.environment.encode([c.text for c in candidates])
-    more = module.data.columns(module.environment, objects)
+    more = module.data.columns(module.environment, [c.text for c in candidates])
     path = folder / "candidates.csv"
     part = path.with_suffix(".part")
     with part.open("w", newline="") as file:

@@ -25,7 +25,7 @@ from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.evaluation import evaluate, metrics
-from gfn_design.evaluation.exact import target_distribution, terminating_distribution
+from gfn_design.evaluation.exact import push_forward, target_distribution, terminating_distribution
 from gfn_design.gflownet import GFlowNet
 from gfn_design.objectives.balance import TrajectoryBalance
 from gfn_design.policies.mlp import MLP
@@ -377,8 +377,24 @@ def test_reward_of_pho4(pho4):
     assert environment.decode(modes[:1]) == ["CCCCCCCCCA"]
     least = data.reward(modes).exp().min()
     assert float(least) == pytest.approx(7.48270, abs=1e-3)
-    columns = data.columns(environment, modes[:1])
+    columns = data.columns(environment, ["CCCCCCCCCA"])
     assert columns == {"ddg": ["-0.3793"], "site": ["CCCCCCACGTGCCCCA"]}
+
+
+@pytest.mark.slow
+def test_uniform_policy_on_pho4(pho4):
+    """1,398,101 states; a uniform policy gives every sequence the same probability."""
+    environment, data = pho4
+    target = target_distribution(environment, data.reward)
+    assert target.packed.dtype == torch.int8
+    assert torch.equal(target.indices, environment.state_index(target.objects))
+    assert target.log_z == pytest.approx(np.log(3.16540 * 4**10), abs=1e-5)
+    (layer,) = push_forward(
+        environment,
+        lambda _, legal: legal.double().log() - legal.sum(1, keepdim=True).double().log(),
+    )
+    assert torch.equal(layer.indices, target.indices)
+    assert torch.allclose(layer.probability, torch.tensor(0.25**10).double(), rtol=1e-12)
 
 
 def test_the_opposite_sign_prefers_the_weakest_sites(pho4):
@@ -389,7 +405,7 @@ def test_the_opposite_sign_prefers_the_weakest_sites(pho4):
     worst = other.modes(environment)[:1]
     assert environment.decode(worst) == ["AATTTAAATT"]
     assert float(other.reward(worst).exp()) == pytest.approx(10, rel=1e-5)
-    assert other.columns(environment, worst)["ddg"] == ["0.3822"]
+    assert other.columns(environment, ["AATTTAAATT"])["ddg"] == ["0.3822"]
 
 
 def test_energies_of_ones_own(tmp_path):
@@ -404,9 +420,7 @@ def test_energies_of_ones_own(tmp_path):
     found = data.reward(environment.encode(words)).exp()
     assert np.allclose(found, s / s.max(), rtol=1e-6)
     assert environment.decode(data.modes(environment)) == ["CA"]
-    assert data.columns(environment, environment.encode(words)) == {
-        "ddg": ["1.0000", "0.0000", "-1.0000", "2.0000"]
-    }
+    assert data.columns(environment, words) == {"ddg": ["1.0000", "0.0000", "-1.0000", "2.0000"]}
     with pytest.raises(InputError, match="steepness must be positive, got -3"):
         EnergyData(steepness=-3)
     with pytest.raises(InputError, match="n_modes must be at least 1, got 0"):

@@ -88,8 +88,13 @@ class DataModule(LightningDataModule):
         """
         return {}
 
-    def columns(self, environment: Environment, objects: Tensor) -> dict[str, list[str]]:
-        """What a file says of objects besides their rewards: by name, one text for each."""
+    def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
+        """What a file says of objects besides their rewards: by name, one text for each.
+
+        Args:
+            environment: What is built.
+            texts: The objects, as it writes them.
+        """
         return {}
 
     def ready(self, environment: Environment, device: torch.device) -> None:

@@ -86,9 +86,9 @@ class BlocksData(DataModule):
         self._check(environment)
         return spell(best_of(self.values, self.n_modes), environment)
 
-    def columns(self, environment: Environment, objects: Tensor) -> dict[str, list[str]]:
+    def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
         """Canonical SMILES; a chain and its reverse may have the same."""
-        return {"smiles": block_smiles(environment.decode(objects), self.task)}
+        return {"smiles": block_smiles(texts, self.task)}
 
     def _check(self, environment: Environment) -> None:
         blocks, length = BLOCKS[self.task], TASKS[self.task].length

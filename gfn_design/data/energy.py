@@ -67,11 +67,11 @@ class EnergyData(KmerData):
         count = max(1, int(0.005 * len(scores))) if self.n_modes is None else self.n_modes
         return spell(best_of(scores, min(count, len(scores))), environment)
 
-    def columns(self, environment: Environment, objects: Tensor) -> dict[str, list[str]]:
+    def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
         """The energy, and for the tables known by name the site with the E-box inside."""
-        energy = torch.logit(self.reward.score(objects.to(self._device))) / self.slope
+        objects = environment.encode(texts).to(self._device)
+        energy = torch.logit(self.reward.score(objects)) / self.slope
         columns = {"ddg": [f"{value:z.4f}" for value in energy.tolist()]}
         if self.table in SOURCES:
-            halves = ((text[:5], text[5:]) for text in environment.decode(objects))
-            columns["site"] = [f"{before}{BOX}{after}" for before, after in halves]
+            columns["site"] = [f"{text[:5]}{BOX}{text[5:]}" for text in texts]
         return columns
