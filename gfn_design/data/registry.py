@@ -34,7 +34,7 @@ def _kmer_content(path: Path, alphabet: str = "ACGT", column: str | None = None)
 
 @dataclass(frozen=True)
 class Source:
-    """One public table of k-mers.
+    """One public table of k-mers, which are letters or molecular blocks.
 
     Two checksums, because the two files that may hold a table differ: ``sha256`` is that of the
     copy in a data folder, ``content_sha256`` that of the scores themselves, whatever the file.
