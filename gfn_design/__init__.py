@@ -11,11 +11,14 @@ _EXPORTS = {
     "BackwardBalance": "gfn_design.objectives.backward",
     "BackwardObjective": "gfn_design.objectives.base",
     "BayesianNetworkData": "gfn_design.data.bayesian",
+    "BitsData": "gfn_design.data.bits",
+    "BlocksData": "gfn_design.data.blocks",
     "Candidates": "gfn_design.gflownet",
     "ClippedPolicy": "gfn_design.objectives.ppo",
     "DAG": "gfn_design.environments.dag",
     "DataModule": "gfn_design.data.base",
     "DetailedBalance": "gfn_design.objectives.balance",
+    "EnergyData": "gfn_design.data.energy",
     "Environment": "gfn_design.environments.base",
     "Exploration": "gfn_design.sampling.exploration",
     "FlowMatching": "gfn_design.objectives.balance",
@@ -48,6 +51,7 @@ _EXPORTS = {
     "TrajectoryBalance": "gfn_design.objectives.balance",
     "TrajectoryLikelihood": "gfn_design.objectives.backward",
     "TrustRegion": "gfn_design.objectives.trust_region",
+    "block_smiles": "gfn_design.environments.blocks",
     "check_environment": "gfn_design.environments.check",
     "draw_candidates": "gfn_design.candidates",
     "sample": "gfn_design.sampling.trajectories",
@@ -64,8 +68,12 @@ if TYPE_CHECKING:
     from gfn_design.candidates import draw_candidates
     from gfn_design.data.base import DataModule
     from gfn_design.data.bayesian import BayesianNetworkData, SachsData
+    from gfn_design.data.bits import BitsData
+    from gfn_design.data.blocks import BlocksData
+    from gfn_design.data.energy import EnergyData
     from gfn_design.data.tasks import FunctionData, HypergridData, KmerData, MotifData
     from gfn_design.environments.base import Environment
+    from gfn_design.environments.blocks import block_smiles
     from gfn_design.environments.check import check_environment
     from gfn_design.environments.dag import DAG
     from gfn_design.environments.hypergrid import Hypergrid

@@ -241,7 +241,8 @@ class GFlowNet(LightningModule):
         burst: Batches that one step of Lightning may carry where they are fast, on one device, and
             where no callback wants to see every batch (see `gfn_design.burst`). All counts stay
             counts of batches.
-        exact_limit: Evaluate exactly where the environment has at most so many states.
+        exact_limit: Evaluate exactly where the environment has at most so many states; four
+            million take seconds, and 36 million (sEH blocks) half a minute and 4 GB of memory.
         seed: Of all draws; None takes the one given to Lightning's `seed_everything`, else 0.
     """
 
