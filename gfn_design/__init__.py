@@ -16,6 +16,7 @@ _EXPORTS = {
     "DetailedBalance": "gfn_design.objectives.balance",
     "Environment": "gfn_design.environments.base",
     "Exploration": "gfn_design.sampling.exploration",
+    "FlowMatching": "gfn_design.objectives.balance",
     "FunctionData": "gfn_design.data.tasks",
     "GFlowNet": "gfn_design.gflownet",
     "Guide": "gfn_design.guides",
@@ -23,11 +24,13 @@ _EXPORTS = {
     "HypergridData": "gfn_design.data.tasks",
     "InputError": "gfn_design.errors",
     "KmerData": "gfn_design.data.tasks",
+    "LocalSearch": "gfn_design.sampling.local_search",
     "LogVariance": "gfn_design.objectives.balance",
     "MLP": "gfn_design.policies.mlp",
     "ModifiedDetailedBalance": "gfn_design.objectives.balance",
     "MotifData": "gfn_design.data.tasks",
     "Objective": "gfn_design.objectives.base",
+    "PessimisticLikelihood": "gfn_design.objectives.backward",
     "Policy": "gfn_design.policies.policy",
     "Replay": "gfn_design.sampling.replay",
     "Reward": "gfn_design.rewards.reward",
@@ -69,10 +72,12 @@ if TYPE_CHECKING:
     from gfn_design.objectives.backward import (
         BackwardActorCritic,
         BackwardBalance,
+        PessimisticLikelihood,
         TrajectoryLikelihood,
     )
     from gfn_design.objectives.balance import (
         DetailedBalance,
+        FlowMatching,
         LogVariance,
         ModifiedDetailedBalance,
         SubTrajectoryBalance,
@@ -86,6 +91,7 @@ if TYPE_CHECKING:
     from gfn_design.policies.policy import Policy
     from gfn_design.rewards.reward import Reward
     from gfn_design.sampling.exploration import Exploration
+    from gfn_design.sampling.local_search import LocalSearch
     from gfn_design.sampling.replay import Replay
     from gfn_design.sampling.trajectories import (
         Scored,

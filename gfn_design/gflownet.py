@@ -26,19 +26,23 @@ from gfn_design.policies.policy import Policy
 from gfn_design.sampling.distinct import Opening
 from gfn_design.sampling.exploration import Exploration, Explorer
 from gfn_design.sampling.found import Found
+from gfn_design.sampling.local_search import LocalSearch
 from gfn_design.sampling.noise import (
     CANDIDATES,
     CHOICES,
     HISTORIES,
     REPLAYED,
+    SEARCHED,
     TRAINING,
     uniform_noise,
 )
 from gfn_design.sampling.replay import Replay
 from gfn_design.sampling.trajectories import (
     BLOCK,
+    Reward,
     Scored,
     Trajectories,
+    edge_flows,
     joined,
     sample,
     sample_backward,
@@ -47,7 +51,6 @@ from gfn_design.sampling.trajectories import (
 )
 
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
-Reward = Callable[[Tensor], Tensor]  # log R of objects
 CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
 
 
@@ -73,6 +76,7 @@ class Parts(NamedTuple):
         backward: How the backward policy learns, if by itself.
         slow: A copy of the policy that follows it slowly, if the objective has one.
         exploration: How trajectories are drawn, if not as the policy would.
+        search: Fills the batch, if not drawn whole.
         opening: See `sample`.
         walk: See `sample`.
         learn: `losses` of these, with their gradients where they are compiled.
@@ -84,6 +88,7 @@ class Parts(NamedTuple):
     backward: BackwardObjective | None
     slow: Policy | None
     exploration: Exploration | None
+    search: LocalSearch | None
     opening: Opening | None
     walk: Callable[..., Any]
     learn: Differentiated
@@ -96,7 +101,8 @@ class Batch(NamedTuple):
         drawn: Trajectories of the forward policy, and replayed ones.
         then: How the policy that drew them scored them; None is how the present one does.
         log_reward_at: See `Scored`; None if the objective does not ask.
-        back: Histories that the backward policy drew of the same objects, if it learns from them.
+        back: What the backward policy learns from, if not from `drawn`: histories that it drew of
+            the same objects, or what it recalls.
         log_guide: Of those; see `Scored`.
     """
 
@@ -121,6 +127,8 @@ def losses(
     opening = opening if static else None
     now = score(environment, policy, batch.drawn, opening, objective.needs_policy)
     now = now._replace(log_reward_at=batch.log_reward_at)
+    if objective.head == "edges":
+        now = now._replace(edges=edge_flows(environment, policy, batch.drawn))
     if slow is not None:
         then = score(environment, slow, batch.drawn, opening)
     else:
@@ -137,34 +145,55 @@ def losses(
 @torch.no_grad()
 def log_z_of(environment: Environment, policy: Policy, objective: Objective) -> Tensor:
     """The estimate of log Z, in nats: learned as such, or log F of the source."""
-    if objective.head != "flow":
+    if objective.head not in ("flow", "edges"):
         return objective.log_z.detach()
-    flow = policy.value(environment.initial(1))
+    source = environment.initial(1)
+    if objective.head == "edges":
+        legal = environment.legal(source)
+        return policy.forward_logits(source).where(legal, -torch.inf).logsumexp(1)[0]
+    flow = policy.value(source)
     assert flow is not None
     return flow[0]
 
 
-def collect(parts: Parts, reward: Reward, uniform: Tensor, back: Tensor | None) -> Batch:
+class Noise(NamedTuple):
+    """The randomness of a batch, ``float[n, max_steps]`` each, in [0, 1).
+
+    Attributes:
+        drawn: Of the trajectories that the policy draws.
+        back: For the backward objective, if there is one.
+        search: Of the proposals of a local search.
+    """
+
+    drawn: Tensor
+    back: Tensor | None = None
+    search: Tensor | None = None
+
+
+def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
     """Draw a batch of trajectories and reward its objects.
 
     Args:
         parts: What learns, and how.
         reward: log R of objects.
-        uniform: The randomness, ``float[batch, max_steps]`` in [0, 1).
-        back: The same for the way back, if the backward policy learns from that.
+        noise: All randomness there is.
     """
-    environment, policy, objective, backward, _, exploration, opening, walk, _ = parts
+    environment, policy, objective, backward, _, exploration, search, opening, walk, _ = parts
     sampler = policy if exploration is None else Explorer(policy, exploration)
-    drawn = sample(environment, sampler, uniform, opening, walk)
-    with torch.autocast(uniform.device.type, enabled=False):  # in full precision always
+    drawn = sample(environment, sampler, noise.drawn, opening, walk)
+    with torch.autocast(noise.drawn.device.type, enabled=False):  # in full precision always
         drawn = drawn._replace(log_reward=reward(drawn.objects))
+        if search is not None and noise.search is not None:
+            drawn = search.fill(environment, policy, sampler, reward, drawn, noise.search)
         batch = Batch(drawn)
         if objective.scores_states:
             left = drawn.states[:, :-1]
             batch = batch._replace(log_reward_at=reward(left.flatten(0, 1)).view(left.shape[:2]))
-    if backward is None or back is None:
+    if backward is None or noise.back is None:
         return batch
-    history = sample_backward(environment, policy, drawn.objects, back)
+    if not backward.walks_back:
+        return batch._replace(back=backward.recall(drawn, noise.back))
+    history = sample_backward(environment, policy, drawn.objects, noise.back)
     history = history._replace(log_reward=drawn.log_reward)
     if (guide := backward.guide) is None:
         return batch._replace(back=history)
@@ -174,11 +203,9 @@ def collect(parts: Parts, reward: Reward, uniform: Tensor, back: Tensor | None) 
     return batch._replace(back=history, log_guide=log_guide)
 
 
-def play(
-    parts: Parts, reward: Reward, uniform: Tensor, back: Tensor | None
-) -> tuple[Batch, Losses, Gradients | None]:
+def play(parts: Parts, reward: Reward, noise: Noise) -> tuple[Batch, Losses, Gradients | None]:
     """What one training step does but for the update: `collect`, and find the losses."""
-    batch = collect(parts, reward, uniform, back)
+    batch = collect(parts, reward, noise)
     return batch, *parts.learn(batch, parts.opening)
 
 
@@ -203,6 +230,7 @@ class GFlowNet(LightningModule):
             more, as `ClippedPolicy` is, takes one.
         replay: Objects of earlier batches to learn from again with each update.
         exploration: How to draw otherwise than the policy would.
+        search: A local search that fills batches with neighbours of their best objects.
         lr: Learning rate of the policies.
         critic_lr: Learning rate of the critic.
         log_z_lr: Learning rate of log Z.
@@ -228,6 +256,7 @@ class GFlowNet(LightningModule):
         updates: int = 1,
         replay: Replay | None = None,
         exploration: Exploration | None = None,
+        search: LocalSearch | None = None,
         lr: float = 1e-3,
         critic_lr: float = 5e-3,
         log_z_lr: float = 0.1,
@@ -257,8 +286,8 @@ class GFlowNet(LightningModule):
             raise InputError(f"updates must be at least 1, got {updates}")
         if objective.on_policy:
             name = type(objective).__name__
-            if replay is not None or exploration is not None:
-                what = "replay" if replay is not None else "exploration"
+            others = {"replay": replay, "exploration": exploration, "search": search}
+            if what := ", ".join(key for key, part in others.items() if part is not None):
                 raise InputError(f"{name} learns from its own policy alone; leave out {what}")
             if updates > 1 and not objective.repeats:
                 raise InputError(f"{name} takes one update for each batch, got updates={updates}")
@@ -272,6 +301,8 @@ class GFlowNet(LightningModule):
                 f"{type(objective).__name__} needs a reward in every state: leave out replay, and "
                 "use an environment with a stop action"
             )
+        if search is not None:
+            search.check(environment, batch_size)
         if burst < 1:
             raise InputError(f"burst must be at least 1, got {burst}")
         if min(lr, critic_lr, log_z_lr) < 0:
@@ -279,7 +310,7 @@ class GFlowNet(LightningModule):
             raise InputError(f"lr, critic_lr and log_z_lr must not be negative, got {rates}")
         self.environment, self.objective = environment, objective
         self.backward_objective = backward_objective
-        value = {"critic": critic, "flow": network, None: None}[objective.head]
+        value = {"critic": critic, "flow": network}.get(objective.head or "")
         back = backward_objective is not None and backward_objective.needs_critic
         self.policy = Policy(environment, network, backward, value, critic if back else None)
         if backward_objective is not None and backward_objective.guide is not None:
@@ -291,19 +322,21 @@ class GFlowNet(LightningModule):
         self.walk = Compiled(walk) if compiled else walk
         # Where lengths differ, shapes do, and no way back has a length: then the walk alone is
         # compiled.
-        self.walks_back = backward_objective is not None and backward_objective.walks_back
         self.updates, self.replay, self.exploration = updates, replay, exploration
         self.slow: Policy | None = None
         if objective.copy_rate is not None:
             self.slow = deepcopy(self.policy).requires_grad_(False)
         plain = updates == 1 and replay is None and objective.copy_rate is None
-        plain = plain and not self.walks_back and not isinstance(objective, TrustRegion)
+        plain = (
+            plain and backward_objective is None and search is None and objective.head != "edges"
+        )
+        plain = plain and not isinstance(objective, TrustRegion)
         self.static = compiled and environment.fixed_length and plain
         self.play = Compiled(play) if self.static else play
         modules = (environment, self.policy, objective, backward_objective, self.slow)
         learn = Differentiated(losses, *modules)
         steps = walk if self.static else self.walk
-        self.parts = Parts(*modules, exploration, self.opening, steps, learn)
+        self.parts = Parts(*modules, exploration, search, self.opening, steps, learn)
         self._batch: Batch | None = None  # the latest
         self._used = 0  # updates made with it
         self.learning_rates = {"policy": lr, "critic": critic_lr, "log_z": log_z_lr}
@@ -418,11 +451,16 @@ class GFlowNet(LightningModule):
             assert self._batch is not None
             return self._batch, *self.parts.learn(self._with_replayed(self._batch), None)
 
-    def _request(self) -> tuple[Parts, Reward, Tensor, Tensor | None]:
+    def _request(self) -> tuple[Parts, Reward, Noise]:
         """The arguments of `play` for the next batch."""
-        back = self._noise(self.batch_size, HISTORIES, self.draws) if self.walks_back else None
-        noise = self._noise(self.batch_size, TRAINING, self.draws)
-        return self.parts, self.data.reward_on(self.device), noise, back
+        n, search = self.batch_size, self.parts.search
+        first = n if search is None else n // (search.rounds + 1)
+        noise = Noise(
+            self._noise(first, TRAINING, self.draws),
+            self._noise(n, HISTORIES, self.draws) if self.backward_objective else None,
+            self._noise(2 * (n - first), SEARCHED, self.draws) if search else None,
+        )
+        return self.parts, self.data.reward_on(self.device), noise
 
     def _accept(self, batch: Batch) -> None:
         """Count a batch that was just drawn, and keep what is learned from again."""

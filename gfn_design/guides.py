@@ -1,7 +1,6 @@
 """Guides of a backward policy: which ways to an object lead through what is rewarded."""
 
 import math
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -9,9 +8,7 @@ from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
-from gfn_design.sampling.trajectories import Scored, Trajectories
-
-Reward = Callable[[Tensor], Tensor]
+from gfn_design.sampling.trajectories import Reward, Scored, Trajectories
 
 
 class Guide(nn.Module):

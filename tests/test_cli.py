@@ -16,11 +16,10 @@ from gfn_design.__main__ import main
 from gfn_design.config import load
 from gfn_design.config.root import ROOT
 
-CONFIGS = [
-    path
-    for path in sorted(Path(__file__).parents[1].joinpath("configs").rglob("*.yaml"))
-    if path.parent.name != "compare"  # grids of runs: see test_compare.py
-]
+SHIPPED = Path(__file__).parents[1] / "configs"
+METHODS, PROBLEMS = (sorted((SHIPPED / name).glob("*.yaml")) for name in ("methods", "paper"))
+GRIDS = (SHIPPED / "compare").glob("*.yaml")  # see test_compare.py
+CONFIGS = sorted(set(SHIPPED.rglob("*.yaml")) - {*METHODS, *PROBLEMS, *GRIDS})
 
 TINY = """
 evaluate_every: 10
@@ -362,6 +361,31 @@ def test_a_damaged_checkpoint_is_refused_and_kept(here, run, capsys):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_shipped_configuration_is_valid(path):
     assert {"model", "data", "trainer"} <= set(load([path], [], ROOT))
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("method", METHODS, ids=lambda path: path.stem)
+def test_every_method_goes_with_every_problem_of_the_paper(problem, method):
+    """As a configuration; a reward guide, say, wants strings, which it says when built."""
+    assert {"model", "data", "trainer"} <= set(load([problem, method], [], ROOT))
+
+
+GRID = """
+model:
+  environment: {class_path: Hypergrid, init_args: {ndim: 2, height: 4}}
+data: {class_path: HypergridData}
+"""
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda path: path.stem)
+def test_every_shipped_method_trains(method, here):
+    (here / "grid.yaml").write_text(GRID)
+    grid = ["--config", "grid.yaml"] if method.stem == "mdb_u" else []
+    tiny = ["--trainer.max_steps", "6", "--model.replay.size", "8"]
+    if "Replay" not in method.read_text():
+        tiny = tiny[:2]
+    assert main(["fit", "--config", "tiny.yaml", *grid, "--config", str(method), *tiny]) == 0
+    assert next(here.joinpath("runs").glob(f"*{method.stem}"), None)
 
 
 def test_help_and_mistakes_are_answered_without_torch():

@@ -17,6 +17,7 @@ from gfn_design import (
     Hypergrid,
     HypergridData,
     InputError,
+    LocalSearch,
     ModifiedDetailedBalance,
     Replay,
     Sequence,
@@ -353,3 +354,49 @@ def test_exploration_changes_the_draws_and_not_the_scores():
     assert torch.equal(  # what is evaluated and designed does not explore
         plain.draw(50, 1, 0).objects, wild.draw(50, 1, 0).objects
     )
+
+
+# Local search.
+
+
+def test_a_local_search_proposes_neighbours_and_keeps_the_better():
+    """With the source kept for half of the steps; every trajectory is one of the environment."""
+    environment = Sequence("ABC", 4, "prepend-append")
+    policy, n, rounds = Policy(environment, SMALL, "learned"), 50, 3
+
+    def reward(objects):
+        return (objects == 0).sum(1).float()
+
+    first = sample(environment, policy, noise(environment, n))
+    first = first._replace(log_reward=reward(first.objects))
+    search = LocalSearch(rounds, share=0.5)
+    found = search.fill(
+        environment, policy, policy, reward, first, noise(environment, rounds * 2 * n, 1)
+    )
+    assert len(found.actions) == (rounds + 1) * n
+    assert torch.equal(found.states[:n], first.states)
+    torch.testing.assert_close(found.log_reward, reward(found.objects))
+    for time in range(4):
+        after, undo = environment.step(found.states[:, time], found.actions[:, time])
+        assert torch.equal(after, found.states[:, time + 1])
+        assert torch.equal(undo, found.backward_actions[:, time])
+    # Two letters of four are taken off an end each: a run of two stays where it was cut out.
+    best = found.objects[:n]
+    for k in range(1, rounds + 1):
+        new = found.objects[k * n : (k + 1) * n]
+        middle = found.states[k * n : (k + 1) * n, 2, :2]
+        runs = best.unfold(1, 2, 1)
+        assert (runs == middle[:, None]).all(-1).any(1).all()
+        better = reward(new) > reward(best)
+        best = torch.where(better[:, None], new, best)
+    assert reward(best).mean() > reward(first.objects).mean() + 0.5
+
+
+@pytest.mark.parametrize(
+    ("environment", "batch_size", "message"),
+    [(Hypergrid(2, 4), 64, "equally many steps"), (Sequence("AB", 3), 60, "multiple of 8")],
+    ids=["hypergrid", "size"],
+)
+def test_what_cannot_be_searched_is_refused(environment, batch_size, message):
+    with pytest.raises(InputError, match=message):
+        GFlowNet(environment, TrajectoryBalance(), search=LocalSearch(), batch_size=batch_size)

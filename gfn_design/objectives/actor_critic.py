@@ -55,7 +55,7 @@ class ActorCritic(Objective):
     """
 
     on_policy: ClassVar[bool] = True
-    head: ClassVar[Literal["critic", "flow"] | None] = "critic"
+    head: ClassVar[Literal["critic", "flow", "edges"] | None] = "critic"
     trains_backward: ClassVar[bool] = False
 
     def __init__(

@@ -1,5 +1,6 @@
 """How a backward policy learns by itself, beside an objective for the forward policy."""
 
+from functools import reduce
 from typing import ClassVar
 
 from torch import Tensor
@@ -8,7 +9,7 @@ from gfn_design.errors import InputError
 from gfn_design.guides import Guide
 from gfn_design.objectives.actor_critic import lambda_sum
 from gfn_design.objectives.base import BackwardObjective
-from gfn_design.sampling.trajectories import Scored
+from gfn_design.sampling.trajectories import Scored, Trajectories, joined
 
 
 def guide_log_probs(then: Scored) -> Tensor:
@@ -98,3 +99,33 @@ class TrajectoryLikelihood(BackwardObjective):
 
     def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
         return {"likelihood": -now.log_pb.sum(1).mean().clamp(min=-self.largest)}
+
+
+class PessimisticLikelihood(TrajectoryLikelihood):
+    """The likelihood of trajectories of the latest batches (pessimistic; Jang et al. 2024).
+
+    The paper makes several updates with a batch each; this makes one with all of them together.
+
+    Args:
+        memory: Batches that are kept.
+        recalled: Of them, drawn with replacement, learned from with each batch.
+        largest: A trajectory counts at most this many nats.
+    """
+
+    def __init__(self, memory: int = 20, recalled: int = 8, largest: float = 1e4) -> None:
+        super().__init__(largest)
+        if memory < 1 or recalled < 1:
+            raise InputError(f"memory and recalled must be at least 1, got {memory} and {recalled}")
+        self.memory, self.recalled = memory, recalled
+        self.batches: list[Trajectories] = []
+
+    def recall(self, drawn: Trajectories, uniform: Tensor) -> Trajectories:
+        self.batches = [*self.batches[1 - self.memory :], drawn] if self.memory > 1 else [drawn]
+        chosen = (uniform[: self.recalled, 0] * len(self.batches)).long().tolist()
+        return reduce(joined, [self.batches[k] for k in chosen])
+
+    def get_extra_state(self) -> list[list[Tensor]]:
+        return [list(batch) for batch in self.batches]
+
+    def set_extra_state(self, state: list[list[Tensor]]) -> None:
+        self.batches = [Trajectories(*batch) for batch in state]

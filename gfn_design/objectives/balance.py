@@ -1,5 +1,6 @@
 """Balance conditions: losses that vanish when the policy samples in proportion to the reward."""
 
+from math import log
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
@@ -104,7 +105,7 @@ class DetailedBalance(Objective):
         shape: What a residual costs; see `TrajectoryBalance`.
     """
 
-    head: ClassVar[Literal["critic", "flow"] | None] = "flow"
+    head: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
 
     def __init__(self, min_log_reward: float = -float("inf"), shape: Shape = "square") -> None:
         super().__init__(min_log_reward=min_log_reward)
@@ -257,7 +258,7 @@ class SubTrajectoryBalance(Objective):
         shape: What a residual costs; see `TrajectoryBalance`.
     """
 
-    head: ClassVar[Literal["critic", "flow"] | None] = "flow"
+    head: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
 
     def __init__(
         self,
@@ -273,3 +274,46 @@ class SubTrajectoryBalance(Objective):
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
         flow = step_flows(now, self.min_log_reward)
         return {"balance": piece_loss(flow, now, self.weighting, self.decay, self.shape)}
+
+
+class FlowMatching(Objective):
+    """What flows into a state flows out of it (Bengio et al. 2021).
+
+    The forward policy's logits are the log flows of its actions. All parents of every visited state
+    are evaluated, which costs as many times more as there are backward actions. What flows out of
+    an object by its last step is its reward.
+
+    Args:
+        smallest: Flows are compared after adding it.
+        min_log_reward: Smaller log-rewards count as this one.
+        shape: What a residual costs; see `TrajectoryBalance`.
+    """
+
+    head: ClassVar[Literal["critic", "flow", "edges"] | None] = "edges"
+    trains_backward: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        smallest: float = 1e-6,
+        min_log_reward: float = -float("inf"),
+        shape: Shape = "square",
+    ) -> None:
+        super().__init__(min_log_reward=min_log_reward)
+        if not smallest > 0:
+            raise InputError(f"smallest must be positive, got {smallest}")
+        self.log_smallest, self.shape = log(smallest), check_shape(shape)
+
+    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+        assert now.edges is not None
+        taken, into, out = now.edges
+        reward = now.log_reward.clamp(min=self.min_log_reward)[:, None].expand_as(taken)
+        out = torch.where(now.stops, reward, out)  # counts where the last step moves
+        floor = torch.full_like(into, self.log_smallest)
+        residual = torch.logaddexp(into, floor) - torch.logaddexp(out, floor)
+        matched = penalty(residual.where(now.moves, 0), self.shape).sum()
+        last = now.stops & ~now.moves
+        stopped = penalty((taken - reward).where(last, 0), self.shape).sum()
+        return {
+            "flow": matched / now.moves.sum().clamp(min=1),
+            "reward": stopped / last.sum().clamp(min=1),
+        }

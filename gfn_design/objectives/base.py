@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gfn_design.guides import Guide
-from gfn_design.sampling.trajectories import Scored
+from gfn_design.sampling.trajectories import Scored, Trajectories
 
 
 class Objective(nn.Module):
@@ -17,15 +17,16 @@ class Objective(nn.Module):
     class attributes.
 
     Args:
-        log_z: The first estimate of log Z, in nats. Where the head is a flow, log Z is that of the
-            source, and no parameter.
+        log_z: The first estimate of log Z, in nats. Where the head is ``flow`` or ``edges``,
+            log Z is that of the source, and no parameter.
         min_log_reward: Smaller log-rewards count as this one in the losses (never in the target
             of an evaluation); -12 in the paper's code, -inf switches it off.
 
     Attributes:
         on_policy: The trajectories must come from the policy being trained.
         head: What ``Scored.value`` holds, for which a network is built: a ``critic``'s expected
-            cost to the end, or the log ``flow`` through a state; None needs neither.
+            cost to the end, or the log ``flow`` through a state; None needs neither. ``edges``
+            needs neither, and reads the forward policy's logits as log flows in ``Scored.edges``.
         repeats: Though on-policy, made for several updates with a batch.
         copy_rate: If a number, ``then`` is scored by a copy of the networks that goes so far
             towards them at each update, instead of by the policy that drew the trajectories.
@@ -38,7 +39,7 @@ class Objective(nn.Module):
     on_policy: ClassVar[bool] = False
     repeats: ClassVar[bool] = False
     copy_rate: float | None = None
-    head: ClassVar[Literal["critic", "flow"] | None] = None
+    head: ClassVar[Literal["critic", "flow", "edges"] | None] = None
     trains_backward: ClassVar[bool] = True
     needs_policy: ClassVar[bool] = False
     scores_states: ClassVar[bool] = False
@@ -47,7 +48,7 @@ class Objective(nn.Module):
 
     def __init__(self, log_z: float = 0.0, min_log_reward: float = -12.0) -> None:
         super().__init__()
-        if self.head != "flow":
+        if self.head not in ("flow", "edges"):
             self.log_z = nn.Parameter(torch.tensor(float(log_z)))
         self.min_log_reward = min_log_reward
 
@@ -81,6 +82,15 @@ class BackwardObjective(nn.Module):
     def __init__(self, guide: Guide | None = None) -> None:
         super().__init__()
         self.guide = guide
+
+    def recall(self, drawn: Trajectories, uniform: Tensor) -> Trajectories | None:
+        """What to learn from instead of the batch just drawn; None is that batch.
+
+        Args:
+            drawn: The batch just drawn.
+            uniform: Randomness, ``float[batch, max_steps]`` in [0, 1).
+        """
+        return None
 
     def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
         """The losses of trajectories, stored from the source on as always.

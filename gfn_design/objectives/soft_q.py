@@ -27,7 +27,7 @@ class SoftQ(Objective):
         min_log_reward: Smaller log-rewards count as this one.
     """
 
-    head: ClassVar[Literal["critic", "flow"] | None] = "flow"
+    head: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
     trains_backward: ClassVar[bool] = False
 
     def __init__(

@@ -65,8 +65,12 @@ class Policy(nn.Module):
         self, states: Tensor, legal: Tensor, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """log P_F of every action: ``dtype[batch, n_actions]``, -inf where not `legal`."""
-        logits = self.forward_policy(states)[:, : self.n_actions]
-        return masked_log_softmax(logits.to(dtype), legal)
+        return masked_log_softmax(self.forward_logits(states).to(dtype), legal)
+
+    def forward_logits(self, states: Tensor) -> Tensor:
+        """What `forward_log_probs` normalises: ``[batch, n_actions]``."""
+        logits: Tensor = self.forward_policy(states)[:, : self.n_actions]
+        return logits
 
     def backward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
         """log P_B of every backward action: ``float[batch, n_backward_actions]``."""

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TRAINING, EVALUATION, CANDIDATES, HISTORIES, REPLAYED, CHOICES = range(
-    6
-)  # streams that never share a draw
+# Streams that never share a draw.
+TRAINING, EVALUATION, CANDIDATES, HISTORIES, REPLAYED, CHOICES, SEARCHED = range(7)
 SEEDS = 256
 
 

@@ -58,6 +58,7 @@ class Scored(NamedTuple):
         log_reward_at: ``[batch, steps]``, log R of the state each step leaves; None if nobody
             asked.
         log_guide: ``[batch, steps]``, log P_G of each step; None without a guide.
+        edges: See `edge_flows`; None if nobody asked.
     """
 
     log_pf: Tensor
@@ -71,6 +72,7 @@ class Scored(NamedTuple):
     log_policy: Tensor | None = None
     log_reward_at: Tensor | None = None
     log_guide: Tensor | None = None
+    edges: Tensor | None = None
 
     def detach(self) -> "Scored":
         """The same numbers as constants."""
@@ -141,6 +143,9 @@ def walk(
         torch.stack(undone, 1),
         torch.stack(alive, 1),
     )
+
+
+Reward = Callable[[Tensor], Tensor]  # log R of objects
 
 
 class Sampler(Protocol):
@@ -339,6 +344,28 @@ def score(
     return Scored(
         log_pf, log_pb, value, alive, stops, moves, log_reward, backward_value, log_policy
     )
+
+
+def edge_flows(environment: Environment, policy: Policy, trajectories: Trajectories) -> Tensor:
+    """Log flows, where the forward policy's logits are log flows of edges: ``[3, batch, steps]``.
+
+    Of the edge that each step takes; into the state that it enters, over all its parents; and out
+    of that state, a stop included (-inf where there is no way on). The latter two are 0 at a stop.
+    """
+    states, actions, _, alive, _ = trajectories
+    moves = alive if environment.fixed_length else alive & (actions != environment.stop)
+    left, left_at = distinct(environment, states[:, :-1], alive)
+    logits = policy.forward_logits(left).float().where(environment.legal(left), -torch.inf)
+    taken = _pick(logits, left_at, actions).where(alive, 0)
+    entered, entered_at = distinct(environment, states[:, 1:], moves)
+    logits = policy.forward_logits(entered).float().where(environment.legal(entered), -torch.inf)
+    out = _along(logits.logsumexp(1), entered_at).where(moves, 0)
+    row, undo = environment.legal_backward(entered).nonzero(as_tuple=True)
+    parent, action = environment.backward_step(entered[row], undo)
+    edge = policy.forward_logits(parent).float().gather(1, action[:, None])[:, 0]
+    table = edge.new_full((len(entered), environment.n_backward_actions), -torch.inf)
+    into = table.index_put((row, undo), edge).logsumexp(1)
+    return torch.stack([taken, _along(into, entered_at).where(moves, 0), out])
 
 
 def _along(values: Tensor | None, rows: Tensor) -> Tensor:
