@@ -10,10 +10,15 @@ _EXPORTS = {
     "BackwardActorCritic": "gfn_design.objectives.backward",
     "BackwardBalance": "gfn_design.objectives.backward",
     "BackwardObjective": "gfn_design.objectives.base",
+    "BayesianNetworkData": "gfn_design.data.bayesian",
+    "BitsData": "gfn_design.data.bits",
+    "BlocksData": "gfn_design.data.blocks",
     "Candidates": "gfn_design.gflownet",
     "ClippedPolicy": "gfn_design.objectives.ppo",
+    "DAG": "gfn_design.environments.dag",
     "DataModule": "gfn_design.data.base",
     "DetailedBalance": "gfn_design.objectives.balance",
+    "EnergyData": "gfn_design.data.energy",
     "Environment": "gfn_design.environments.base",
     "Exploration": "gfn_design.sampling.exploration",
     "FlowMatching": "gfn_design.objectives.balance",
@@ -25,6 +30,7 @@ _EXPORTS = {
     "InputError": "gfn_design.errors",
     "KmerData": "gfn_design.data.tasks",
     "LocalSearch": "gfn_design.sampling.local_search",
+    "LogReward": "gfn_design.rewards.reward",
     "LogVariance": "gfn_design.objectives.balance",
     "MLP": "gfn_design.policies.mlp",
     "ModifiedDetailedBalance": "gfn_design.objectives.balance",
@@ -35,6 +41,7 @@ _EXPORTS = {
     "Replay": "gfn_design.sampling.replay",
     "Reward": "gfn_design.rewards.reward",
     "RewardGuide": "gfn_design.guides",
+    "SachsData": "gfn_design.data.bayesian",
     "Scored": "gfn_design.sampling.trajectories",
     "Sequence": "gfn_design.environments.sequence",
     "SoftQ": "gfn_design.objectives.soft_q",
@@ -44,6 +51,7 @@ _EXPORTS = {
     "TrajectoryBalance": "gfn_design.objectives.balance",
     "TrajectoryLikelihood": "gfn_design.objectives.backward",
     "TrustRegion": "gfn_design.objectives.trust_region",
+    "block_smiles": "gfn_design.environments.blocks",
     "check_environment": "gfn_design.environments.check",
     "draw_candidates": "gfn_design.candidates",
     "sample": "gfn_design.sampling.trajectories",
@@ -59,9 +67,15 @@ __all__ = sorted(_EXPORTS)
 if TYPE_CHECKING:
     from gfn_design.candidates import draw_candidates
     from gfn_design.data.base import DataModule
+    from gfn_design.data.bayesian import BayesianNetworkData, SachsData
+    from gfn_design.data.bits import BitsData
+    from gfn_design.data.blocks import BlocksData
+    from gfn_design.data.energy import EnergyData
     from gfn_design.data.tasks import FunctionData, HypergridData, KmerData, MotifData
     from gfn_design.environments.base import Environment
+    from gfn_design.environments.blocks import block_smiles
     from gfn_design.environments.check import check_environment
+    from gfn_design.environments.dag import DAG
     from gfn_design.environments.hypergrid import Hypergrid
     from gfn_design.environments.sequence import Sequence
     from gfn_design.errors import InputError
@@ -89,7 +103,7 @@ if TYPE_CHECKING:
     from gfn_design.objectives.trust_region import TrustRegion
     from gfn_design.policies.mlp import MLP
     from gfn_design.policies.policy import Policy
-    from gfn_design.rewards.reward import Reward
+    from gfn_design.rewards.reward import LogReward, Reward
     from gfn_design.sampling.exploration import Exploration
     from gfn_design.sampling.local_search import LocalSearch
     from gfn_design.sampling.replay import Replay

@@ -88,6 +88,7 @@ def draw_candidates(module: "GFlowNet", n: int, draw: int = 0) -> tuple[list[Can
 def write_candidates(candidates: list[Candidate], module: "GFlowNet", folder: Path) -> list[Path]:
     """Write ``candidates.csv`` and, for sequences of letters, ``candidates.fasta``.
 
+    The data may have columns of its own, such as the SMILES of a chain of blocks.
     Each file is written beside its place and then moved there, so that none is ever half written.
     """
     try:
@@ -96,14 +97,16 @@ def write_candidates(candidates: list[Candidate], module: "GFlowNet", folder: Pa
         raise InputError(f"{folder}: is a file; choose another --output") from error
     letters = isinstance(module.environment, Sequence) and not module.environment.separator
     column = "sequence" if isinstance(module.environment, Sequence) else "object"
+    more = module.data.columns(module.environment, [c.text for c in candidates])
     path = folder / "candidates.csv"
     part = path.with_suffix(".part")
     with part.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["rank", column, "score", "reward", "log_reward", "draws"])
-        for c in candidates:
+        writer.writerow(["rank", column, *more, "score", "reward", "log_reward", "draws"])
+        for i, c in enumerate(candidates):
+            texts = [c.text, *(values[i] for values in more.values())]
             numbers = (f"{x:.6g}" for x in (c.score, c.reward, c.log_reward))
-            writer.writerow([c.rank, c.text, *numbers, c.draws])
+            writer.writerow([c.rank, *texts, *numbers, c.draws])
     part.replace(path)
     if not letters:
         return [path]

@@ -34,16 +34,16 @@ def fit(options: argparse.Namespace, overrides: Overrides) -> int:
         if getattr(options, k) is not None
     ]
     config = anchored(load(options.config, [*overrides, *extra], ROOT))
-    _train(config, options.output or _folder(options.config))
+    _train(config, options.output or _folder(*options.config))
     return 0
 
 
-def _folder(configs: list[Path]) -> Path:
-    """Where configurations put their results, unless told otherwise."""
-    names = [path.stem for path in configs]
-    if len(configs) == 1:
-        names[:0] = [part for part in configs[0].parts[-2:-1] if part not in (".", "configs")]
-    return Path("runs", "-".join(names))
+def _folder(config: Path, *others: Path) -> Path:
+    """Where a configuration, of one or several files, puts its results unless told otherwise."""
+    if others:
+        return Path("runs", "-".join(path.stem for path in (config, *others)))
+    parents = [part for part in config.parts[-2:-1] if part not in (".", "configs")]
+    return Path("runs", "-".join([*parents, config.stem]))
 
 
 def anchored(value: Any) -> Any:
@@ -140,7 +140,7 @@ def compare(options: argparse.Namespace, overrides: Overrides) -> int:
         raise InputError(f"--jobs must be at least 1, got {jobs}")
     from gfn_design.compare.grid import load_grid
 
-    grid, folder = load_grid(options.config), options.output or _folder([options.config])
+    grid, folder = load_grid(options.config), options.output or _folder(options.config)
     print(f"checking {len(grid.cells)} runs ...", flush=True)
     from gfn_design.compare.report import write_report
     from gfn_design.compare.runner import run_grid

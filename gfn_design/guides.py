@@ -10,14 +10,19 @@ from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.sampling.trajectories import Reward, Scored, Trajectories
 
+LARGEST = 600.0  # of log-rewards, so that their sum is neither zero nor infinite
+
 
 class Guide(nn.Module):
     """A law of the steps that lead to an object, towards which a backward policy is trained.
 
     Attributes:
+        of_object: The probabilities of all ways to one object sum to one; otherwise those of all
+            trajectories do.
         scores_states: `forward` asks the reward of every state.
     """
 
+    of_object: ClassVar[bool] = False
     scores_states: ClassVar[bool] = False
 
     def prepare(self, environment: Environment) -> None:
@@ -47,7 +52,8 @@ class StopGuide(Guide):
 
     Args:
         threshold: Rewards up to this one are small; R0 on a hypergrid.
-        floor: The largest probability of stopping there.
+        floor: The largest probability of stopping there; the other actions share the rest in
+            proportion.
     """
 
     scores_states: ClassVar[bool] = True
@@ -57,7 +63,7 @@ class StopGuide(Guide):
         if not threshold > 0 or not 0 < floor < 1:
             given = f"threshold {threshold} and floor {floor}"
             raise InputError(f"threshold must be positive and floor between 0 and 1, got {given}")
-        self.largest, self.log_floor = math.log(threshold) + 1e-6, math.log(floor)
+        self.largest, self.floor = math.log(threshold) + 1e-6, floor
 
     def prepare(self, environment: Environment) -> None:
         if environment.fixed_length:
@@ -72,10 +78,9 @@ class StopGuide(Guide):
         assert scored.log_policy is not None
         here = trajectories.states[:, :-1]
         small = reward(here.flatten(0, 1)).view(here.shape[:2]) <= self.largest
-        stop = scored.log_policy[..., -1:]
-        stop = torch.where(small[..., None], stop.clamp(max=self.log_floor), stop)
-        changed = torch.cat([scored.log_policy[..., :-1], stop], -1)
-        return scored.log_pf - changed.logsumexp(-1)
+        moves, stop = scored.log_policy[..., :-1].logsumexp(-1), scored.log_policy[..., -1]
+        less = small & (stop > math.log(self.floor)) & scored.moves
+        return scored.log_pf + torch.where(less, math.log1p(-self.floor) - moves, 0)
 
 
 class RewardGuide(Guide):
@@ -89,6 +94,8 @@ class RewardGuide(Guide):
     Args:
         most_states: Refuse environments with more states.
     """
+
+    of_object: ClassVar[bool] = True
 
     rewards: Tensor
     counts: Tensor
@@ -110,7 +117,8 @@ class RewardGuide(Guide):
 
     def observe(self, environment: Environment, objects: Tensor, log_reward: Tensor) -> None:
         owner, index = _contained(environment, objects)
-        self.rewards.index_add_(0, index, log_reward.double().exp()[owner])
+        reward = log_reward.double().clamp(-LARGEST, LARGEST).exp()
+        self.rewards.index_add_(0, index, reward[owner])
         self.counts.index_add_(0, index, torch.ones_like(index, dtype=torch.float64))
 
     def forward(
@@ -132,7 +140,7 @@ class RewardGuide(Guide):
         score = mean.new_zeros(len(flat), environment.n_moves).index_put((row, action), mean)
         taken = score.gather(1, trajectories.actions.reshape(-1, 1))[:, 0]
         total = score.sum(1)
-        return (taken / total).log().float().view(batch, steps)
+        return (taken.log() - total.log()).float().view(batch, steps)
 
 
 def _contained(environment: Environment, objects: Tensor) -> tuple[Tensor, Tensor]:

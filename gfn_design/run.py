@@ -47,12 +47,20 @@ README = """\
 Files that make no sense for this environment are not there.
 
 Candidates: `score` is what the reward is made of, before clip, exponent and scale (of a measured
-table the normalised value); `draws` says how often a design was drawn.
+table the normalised value); `draws` says how often a design was drawn. A reward too large for a
+float reads inf; `log_reward`, in nats, is what counts. Some data has more columns: `smiles` is the
+molecule that a chain of blocks spells, `ddg` a binding energy in kcal/mol, and `site` the sequence
+with the E-box inside.
 
 Evaluation: `D_TV` is half the sum over all objects of |learned - target| probability, 0 to 1;
 `D_JSD` the Jensen-Shannon divergence, 0 to 0.69; `log_z_error` the error of the learned log Z;
 `accuracy` the mean reward over the one it should be, at most 1; `effective` the number of equally
 likely objects that would be as diverse; `modes` how many of the known modes training has met.
+Where not all objects can be listed, from samples: `log_z_bound` is at most log Z and reaches it at
+the target; `correlation` is that of held-out objects' probability with their reward, by rank. Of
+graphs: `expected_shd` is the mean number of pairs of nodes that differ from the graph behind the
+data, `edge_auroc` how well edge probabilities find its edges (0.5 is chance), and `..._correlation`
+and `..._mse` compare probabilities of edges, paths and Markov blankets with the exact ones.
 """
 
 

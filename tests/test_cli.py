@@ -17,8 +17,9 @@ from gfn_design.config import load
 from gfn_design.config.root import ROOT
 
 SHIPPED = Path(__file__).parents[1] / "configs"
-METHODS, PROBLEMS = (sorted((SHIPPED / name).glob("*.yaml")) for name in ("methods", "paper"))
-GRIDS = (SHIPPED / "compare").glob("*.yaml")  # see test_compare.py
+METHODS, PROBLEMS, GRIDS = (
+    sorted((SHIPPED / name).glob("*.yaml")) for name in ("methods", "paper", "compare")
+)
 CONFIGS = sorted(set(SHIPPED.rglob("*.yaml")) - {*METHODS, *PROBLEMS, *GRIDS})
 
 TINY = """

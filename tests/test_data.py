@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gfn_design.data import registry
-from gfn_design.data.registry import SOURCES, Source, content_sha256, locate
+from gfn_design.data.registry import SOURCES, Source, content_sha256, locate, table_scores
 from gfn_design.data.tables import diverse_modes, kmer_scores, read_modes, read_table
 from gfn_design.errors import InputError
 
@@ -64,7 +64,7 @@ def cache(tmp_path, monkeypatch):
 class TestPublishedTables:
     @pytest.mark.parametrize("name", SOURCES)
     def test_file_and_content_match_the_registry(self, name, data_folder):
-        assert content_sha256(kmer_scores(locate(name))) == SOURCES[name].content_sha256
+        assert content_sha256(table_scores(name)) == SOURCES[name].content_sha256
 
     def test_facts_of_six6(self, six6):
         assert six6.shape == (65536,)
@@ -390,6 +390,17 @@ class TestDownload:
             locate("tiny")
         assert list(cache.iterdir()) == []
 
+    def test_what_no_public_file_holds_is_prepared(self, cache, data_folder, monkeypatch):
+        source = SOURCES["qm9"]
+        with pytest.raises(InputError, match=r"qm9str_11x5\.parquet is not there.*prepare\.py"):
+            locate("qm9")
+        cache.mkdir()
+        write(cache / source.download, "another file")
+        with pytest.raises(InputError, match=r"or not the published table"):
+            locate("qm9")
+        (cache / source.download).write_bytes((data_folder / source.file).read_bytes())
+        assert locate("qm9") == cache / source.download
+
     def test_cache_cannot_be_made(self, cache, tiny):
         write(cache, "a file where the folder should be")
         tiny("http://127.0.0.1:1/good")
@@ -416,5 +427,5 @@ class TestDataFolder:
             locate("tiny")
 
     def test_unknown_name(self):
-        with pytest.raises(InputError, match=r"no table named 'pho4'; choose one of six6, six6_r2"):
-            locate("pho4")
+        with pytest.raises(InputError, match=r"no table named 'six7'; choose one of six6, six6_r2"):
+            locate("six7")

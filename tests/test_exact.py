@@ -388,6 +388,18 @@ def test_chunks_change_nothing(environment, monkeypatch):
     assert all(torch.equal(left, right) for left, right in zip(again, target, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("size", "packed"), [(2, torch.int8), (128, torch.int8), (129, torch.int16)]
+)
+def test_objects_are_kept_in_few_bytes(size, packed):
+    environment = Sequence([f"s{i}" for i in range(size)], 2)
+    target = target_distribution(environment, lambda objects: objects.sum(1).double())
+    assert target.packed.dtype == packed
+    pairs = torch.cartesian_prod(torch.arange(size), torch.arange(size))
+    assert torch.equal(target.objects, pairs[environment.state_index(pairs).argsort()])
+    assert torch.equal(target.log_reward, target.objects.sum(1).double())
+
+
 def test_states_without_numbers_are_refused():
     environment = Sequence("protein", 50)
     with pytest.raises(TypeError, match=r"length=50.* does not number its states"):

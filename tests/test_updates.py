@@ -220,7 +220,7 @@ def test_clipping_stops_what_has_gone_far_enough():
         (ActorCritic, {"updates": 2}, "takes one update"),
         (ActorCritic, {"replay": Replay(4)}, "its own policy alone"),
         (ClippedPolicy, {"exploration": Exploration(0.1)}, "its own policy alone"),
-        (ModifiedDetailedBalance, {"replay": Replay(4)}, "reward in every state"),
+        (ModifiedDetailedBalance, {"replay": Replay(4)}, "reward of every state"),
         (TrajectoryBalance, {"updates": 0}, "at least 1"),
     ],
 )

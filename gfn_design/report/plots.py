@@ -71,16 +71,24 @@ def plot_distribution(evaluation: Evaluation, ax: "Axes") -> None:
 
 
 def plot_curve(log: Path, ax: "Axes") -> bool:
-    """D_TV, or else the mean reward, against sampled trajectories; False if there is neither."""
+    """D_TV, or else the mean reward, against sampled trajectories; False if there is neither.
+
+    Where rewards are too large for a float, their mean logarithm stands in.
+    """
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    for name, label in (("D_TV", "exact D_TV"), ("reward", "mean reward of a batch")):
+    for name, label in (
+        ("D_TV", "exact D_TV"),
+        ("reward", "mean reward of a batch"),
+        ("log_reward", "mean log R of a batch"),
+    ):
         points = [(float(r["trajectories"]), float(r[name])) for r in rows if r.get(name)]
-        if points:
+        if points and np.isfinite(points).all():
             x, y = zip(*points, strict=True)
             ax.plot(x, y, marker="." if len(x) < 50 else None)
             ax.set(xlabel="trajectories", ylabel=label)
-            ax.set_ylim(bottom=0)
+            if name != "log_reward":
+                ax.set_ylim(bottom=0)
             ax.grid(alpha=0.3)
             ax.locator_params(axis="x", nbins=5)
             ax.xaxis.set_major_formatter("{x:,.0f}")

@@ -51,6 +51,23 @@ class Reward(nn.Module):
         return self.exponent * score.log() + self.log_scale
 
 
+class LogReward(Reward):
+    """log R(x) = score(x) / temperature, of a score that is a logarithm already.
+
+    Args:
+        score: Module from objects ``int64[batch, *state_shape]`` to ``float[batch]``, in nats.
+        temperature: The smaller, the more the best objects are preferred.
+    """
+
+    def __init__(self, score: nn.Module, temperature: float = 1.0) -> None:
+        if not temperature > 0:
+            raise InputError(f"temperature must be positive, got {temperature}")
+        super().__init__(score, exponent=1 / temperature)
+
+    def log_of(self, score: Tensor) -> Tensor:
+        return self.exponent * score
+
+
 class TableScore(nn.Module):
     """Looks up measured scores of sequences by what they spell, never by row.
 

@@ -94,4 +94,5 @@ def distinct(
     if environment.fixed_length:  # all are real
         return each(states)
     where = (real.flatten().cumsum(0) - 1).clamp(min=0)
-    return every[real.flatten()], where.view(real.shape)
+    some = every[real.flatten()]
+    return some if len(some) else every[:1], where.view(real.shape)  # which points at something

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 # Streams that never share a draw.
-TRAINING, EVALUATION, CANDIDATES, HISTORIES, REPLAYED, CHOICES, SEARCHED = range(7)
+TRAINING, EVALUATION, CANDIDATES, HISTORIES, REPLAYED, CHOICES, SEARCHED, HELD_OUT = range(8)
 SEEDS = 256
 
 
