@@ -96,6 +96,7 @@ def changed(**changes: object) -> str:
         ({"frob": 1}, r"grid\.yaml: unknown key 'frob'"),
         ({"methods": None}, r"'methods' must give at least one name"),
         ({"methods__TB": "TrajectoryBalance"}, r"'methods\.TB' must be a part"),
+        ({"methods__TB": "none.yaml"}, r"none\.yaml: cannot be read"),
         ({"methods__../x": {}}, r"'methods\.\.\./x' names a folder"),
         ({"base": 3}, r"'base' must be a part"),
         ({"seeds": 0}, r"'seeds' must be how many"),
@@ -163,12 +164,13 @@ def test_other_mistakes(here, capsys):
 def test_a_run_is_the_base_then_its_problem_then_its_method(here):
     (here / "grid.yaml").write_text(
         changed(
-            methods__other={"model": {"objective": "ActorCritic", "lr": 0.5, "batch_size": 32}},
+            methods__other="other.yaml",
             problems__threes__model__lr=0.25,
             base__model__lr=0.125,
             seeds=2,
         )
     )
+    (here / "other.yaml").write_text("model: {objective: ActorCritic, lr: 0.5, batch_size: 32}")
     grid = load_grid(Path("grid.yaml"))
     assert [(c.seed, c.method) for c in grid.cells] == [
         *((0, "TB"), (0, "own"), (0, "other")),

@@ -75,10 +75,10 @@ def load_grid(file: Path) -> Grid:
     """Read a comparison and check every run of it against the constructors that will take it.
 
     Args:
-        file: YAML with `problems` and `methods` (name -> part of a run's configuration), `seeds`
-            (how many, or a list), `trajectories` of each run, `evaluate_every` so many
-            trajectories, and optionally `base`, what all runs share. A run is `base`, then its
-            problem, then its method, later ones winning.
+        file: YAML with `problems` and `methods` (name -> part of a run's configuration, or a YAML
+            file that holds it), `seeds` (how many, or a list), `trajectories` of each run,
+            `evaluate_every` so many trajectories, and optionally `base`, what all runs share. A run
+            is `base`, then its problem, then its method, later ones winning.
 
     Raises:
         InputError: Something is missing, misspelt or does not fit; the message names file and key.
@@ -148,6 +148,7 @@ def _parts(config: Mapping[str, Any], name: str, file: Path) -> dict[str, dict[s
             f"{file}: '{name}' must give at least one name with a part of a run's configuration, "
             f"got {parts!r}"
         )
+    parts = {key: _read(part) for key, part in parts.items()}
     for key, part in parts.items():
         if not isinstance(key, str) or not NAME.fullmatch(key):
             raise InputError(
@@ -159,6 +160,12 @@ def _parts(config: Mapping[str, Any], name: str, file: Path) -> dict[str, dict[s
                 f"{file}: '{name}.{key}' must be a part of a run's configuration, got {part!r}"
             )
     return parts
+
+
+def _read(part: Any) -> Any:
+    """What a YAML file holds, if the part is given by its name."""
+    is_file = isinstance(part, str) and part.endswith((".yaml", ".yml"))
+    return dict(read([part])) if is_file else part
 
 
 def _count(config: Mapping[str, Any], name: str, file: Path) -> int:

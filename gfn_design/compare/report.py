@@ -98,9 +98,9 @@ def assess(name: str, results: Results, seeds: list[int]) -> Problem:
     decisive = next((m for m in DECISIVE if found and all(m in each for each in found)), "")
 
     def obstacle(first: str, second: str) -> str:
-        calls = [sorted({p.reward_calls for p in ends[m].values()}) for m in (first, second)]
+        calls = [_calls(list(ends[m].values())) for m in (first, second)]
         if all(calls) and calls[0] != calls[1]:
-            return f"not tested: unequal reward calls ({calls[0]} and {calls[1]})"
+            return f"not tested: unequal reward calls ({calls[0]} against {calls[1]})"
         return "" if decisive else "not tested: no metric in common to judge by"
 
     values = {
@@ -109,6 +109,11 @@ def assess(name: str, results: Results, seeds: list[int]) -> Problem:
     }
     verdicts = judge(values, seeds, DECISIVE.get(decisive, True), obstacle)
     return Problem(name, results, metrics, decisive, verdicts)
+
+
+def _calls(ends: list[Point]) -> str:
+    """How many reward calls some runs made."""
+    return " or ".join(f"{n:,}" for n in sorted({end.reward_calls for end in ends}))
 
 
 def _winner(problem: Problem) -> str:
@@ -140,14 +145,13 @@ def _rows(
     rows = [["method", "runs", "reward calls", *problem.metrics]]
     for method, runs in problem.results.items():
         ends = [run[-1] for run in runs.values()]
-        calls = sorted({end.reward_calls for end in ends})
         values = [[p.metrics[m] for p in ends if m in p.metrics] for m in problem.metrics]
         cells = [_number(numbers, plus_minus) for numbers in values]
         if method == _winner(problem):
             place = problem.metrics.index(problem.decisive)
             cells[place] = bold(cells[place])
         shown = f"{len(ends)} of {len(grid.seeds)}"
-        rows.append([method, shown, " or ".join(f"{n:,}" for n in calls), *cells])
+        rows.append([method, shown, _calls(ends), *cells])
     return rows
 
 
