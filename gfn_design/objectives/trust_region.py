@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.func import functional_call, jvp, vjp
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim import Adam
 
@@ -119,7 +118,8 @@ def fisher_product(
 ) -> Callable[[Tensor], Tensor]:
     """v to F v, F = sum over states of weight J^T (diag p - p p^T) J, J being that of the logits.
 
-    One pass in forward mode gives J v, one in reverse mode the rest.
+    J^T u is a backward pass, and linear in u: its derivative by u, along v, is J v. Unlike a pass
+    in forward mode, that uses the activations of one evaluation for all products.
 
     Args:
         network: Gives the logits in its first columns.
@@ -127,22 +127,20 @@ def fisher_product(
         legal: ``bool[n, n_actions]``.
         weight: ``[n]``.
     """
-    parameters = {name: p.detach() for name, p in network.named_parameters()}
-    sizes = [p.numel() for p in parameters.values()]
-
-    def logits(values: dict[str, Tensor]) -> Tensor:
-        return functional_call(network, values, (states,))[:, : legal.shape[1]]
-
-    out, pull = vjp(logits, parameters)[:2]
-    p = masked_log_softmax(out, legal).exp()
+    parameters = list(network.parameters())
+    sizes = [p.numel() for p in parameters]
+    with torch.enable_grad():
+        logits = network(states)[:, : legal.shape[1]]
+        u = torch.zeros_like(logits, requires_grad=True)
+        back = torch.autograd.grad(logits, parameters, u, create_graph=True)
+    p = masked_log_softmax(logits.detach(), legal).exp()
 
     def product(v: Tensor) -> Tensor:
-        parts = zip(parameters.items(), v.split(sizes), strict=True)
-        direction = {name: part.view_as(p) for (name, p), part in parts}
-        change = jvp(logits, (parameters,), (direction,))[1]
-        change = p * (change.where(legal, 0) - (p * change.where(legal, 0)).sum(-1, keepdim=True))
-        (back,) = pull(weight[:, None] * change)
-        return torch.cat([back[name].flatten() for name in parameters])
+        parts = [part.view_as(x) for part, x in zip(v.split(sizes), parameters, strict=True)]
+        (change,) = torch.autograd.grad(back, u, parts, retain_graph=True)
+        change = p * (change - (p * change).sum(-1, keepdim=True))  # p is 0 where not legal
+        image = torch.autograd.grad(logits, parameters, weight[:, None] * change, retain_graph=True)
+        return torch.cat([x.flatten() for x in image])
 
     return product
 
