@@ -35,15 +35,23 @@ from torch.optim.lr_scheduler import LambdaLR
 from gfn_design import (
     MLP,
     ActorCritic,
+    ClippedPolicy,
+    Exploration,
+    FlowMatching,
     FunctionData,
     GFlowNet,
     Hypergrid,
     HypergridData,
     InputError,
+    LocalSearch,
+    PessimisticLikelihood,
     Policy,
+    Replay,
     Sequence,
+    SoftQ,
     Trajectories,
     TrajectoryBalance,
+    TrustRegion,
     sample,
     sample_backward,
     score,
@@ -1186,7 +1194,7 @@ def guide_for(environment):
     return RewardGuide() if environment.fixed_length else StopGuide(0.1)
 
 
-METHODS = {  # name: objective, backward policy, how that learns by itself
+METHODS = {  # name: objective, backward policy, how that learns by itself, and more
     "TB": (TrajectoryBalance, "uniform", None),
     "TB, maximal entropy": (TrajectoryBalance, "max_entropy", None),
     "DB": (DetailedBalance, "uniform", None),
@@ -1200,7 +1208,17 @@ METHODS = {  # name: objective, backward policy, how that learns by itself
     "RL-G": (ActorCritic, "learned", lambda e: BackwardActorCritic(guide_for(e))),
     "TB-G": (TrajectoryBalance, "learned", lambda e: BackwardBalance(guide_for(e))),
     "TLM": (TrajectoryBalance, "learned", lambda _: TrajectoryLikelihood()),
+    "pessimistic": (TrajectoryBalance, "learned", lambda _: PessimisticLikelihood()),
+    "FM": (FlowMatching, "uniform", None),
+    "RL-T": (TrustRegion, "uniform", None),
+    "PPO": (ClippedPolicy, "uniform", None, lambda: {"updates": 2}),
+    "Q-Much": (SoftQ, "uniform", None, lambda: {"replay": Replay(64)}),
+    "soft DQN": (partial(SoftQ, munchausen=0.0), "uniform", None, lambda: {"replay": Replay(64)}),
+    "exploring": (TrajectoryBalance, "uniform", None, lambda: {"exploration": Exploration(0.5, 2)}),
+    "replay": (TrajectoryBalance, "uniform", None, lambda: {"replay": Replay(64, best=0.5)}),
+    "local search": (TrajectoryBalance, "uniform", None, lambda: {"search": LocalSearch()}),
 }
+CELLS, STRINGS = {"modified DB"}, {"local search"}  # for one of the tasks alone
 
 
 @pytest.mark.slow
@@ -1210,14 +1228,14 @@ METHODS = {  # name: objective, backward policy, how that learns by itself
         (environment, name)
         for environment in TASKS
         for name in METHODS
-        if name != "modified DB" or not environment.fixed_length
+        if name not in (CELLS if environment.fixed_length else STRINGS)
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_every_method_learns_the_target(environment, name, tmp_path):
     """Exact D_TV below 0.02, where it begins above 0.4; and so the estimate of log Z."""
     seed_everything(0, verbose=False)
-    make, backward, teach = METHODS[name]
+    make, backward, teach, *more = METHODS[name]
     data, small = data_of(environment), partial(MLP, width=64, depth=2)
     # There are four times as many strings as cells, and rewards are further apart.
     steps, batch, rate = (700, 128, 1e-2) if environment.fixed_length else (300, 64, 5e-3)
@@ -1230,6 +1248,7 @@ def test_every_method_learns_the_target(environment, name, tmp_path):
         teach and teach(environment),
         batch_size=batch,
         lr=rate,
+        **(more[0]() if more else {}),
     )
     assert model.use(data).evaluate().metrics["D_TV"] > 0.4
     trainer(tmp_path, steps).fit(model, datamodule=data)

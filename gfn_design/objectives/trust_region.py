@@ -24,7 +24,7 @@ class TrustRegion(ActorCritic):
     F being the Fisher matrix of its actions, so far that the quadratic model of the divergence
     from the old policy is `delta`; then half as far, until the divergence itself is at most `delta`
     and the surrogate has fallen, or back to where it was. Critic and log Z learn as in
-    `ActorCritic`.
+    `ActorCritic`. A schedule of learning rates shortens the steps likewise.
 
     Args:
         delta: Divergence from the old policy in nats: of a trajectory in the quadratic model, and
@@ -243,7 +243,7 @@ class TrustRegionAdam(Adam):
         if not slope > 0:
             return
         # d F d = d g at the solution: half of it, scaled, is the modelled divergence.
-        step = (2 * objective.delta / slope) ** 0.5 * direction
+        step = self._rate() * (2 * objective.delta / slope) ** 0.5 * direction
         old = parameters_to_vector(parameters)
         old_log_probs = self._log_probs(seen)
         start = old_log_probs[seen.rows, seen.actions]
@@ -260,6 +260,11 @@ class TrustRegionAdam(Adam):
                 self.report = {"kl": kl, "step": 0.5**halving}
                 return
         vector_to_parameters(old, parameters)
+
+    def _rate(self) -> float:
+        """How far a schedule has brought the policy's learning rate down, of 1."""
+        group = next(group for group in self.param_groups if group["name"] == "policy")
+        return float(group["lr"] / group["initial_lr"]) if group.get("initial_lr") else 1.0
 
     def _log_probs(self, seen: Visits) -> Tensor:
         logits = self.network(seen.states)[:, : seen.legal.shape[1]]
