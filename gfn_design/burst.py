@@ -41,8 +41,7 @@ def burst(module: Any, optimizer: Any, closure: Callable[[], Any], most: int) ->
     bare = _is_bare(trainer)
     for _ in range(min(most, _room(trainer)) - 1):
         if bare:
-            with trainer.precision_plugin.train_step_context():
-                module.find_gradients(optimizer.optimizer)
+            module.find_gradients(optimizer.optimizer)
             optimizer.optimizer.step()
         else:
             optimizer.step(closure=closure)

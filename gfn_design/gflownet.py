@@ -51,6 +51,7 @@ from gfn_design.sampling.trajectories import (
 )
 
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
+CPU = torch.device("cpu")
 CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
 
 
@@ -298,11 +299,17 @@ class GFlowNet(LightningModule):
                 raise InputError(f"{name} learns from its own policy alone; leave out {what}")
             if updates > 1 and not objective.repeats:
                 raise InputError(f"{name} takes one update for each batch, got updates={updates}")
-        if isinstance(objective, TrustRegion) and backward == "shared":
-            raise InputError(
-                "a trust region needs a forward policy that is not shared; set "
-                "backward: learned or uniform"
-            )
+        if updates > 1 and backward_objective is not None and backward_objective.on_policy:
+            name = type(backward_objective).__name__
+            raise InputError(f"{name} takes one update for each batch, got updates={updates}")
+        if isinstance(objective, TrustRegion):
+            if backward == "shared":
+                raise InputError(
+                    "a trust region needs a forward policy that is not shared; set "
+                    "backward: learned or uniform"
+                )
+            if optimizer is not ADAM:
+                raise InputError("a trust region brings its own optimizer; leave out optimizer")
         if objective.scores_states and replay is not None:
             raise InputError(
                 f"{type(objective).__name__} needs the reward of every state, and a replay keeps "
@@ -502,7 +509,8 @@ class GFlowNet(LightningModule):
 
     def find_gradients(self, optimizer: Optimizer) -> None:
         """A `training_step` and its ``backward`` in one, for when nobody looks between."""
-        losses, gradients = self._count_batch()
+        with self.trainer.precision_plugin.train_step_context():
+            losses, gradients = self._count_batch()
         set_gradients(optimizer, losses, gradients)
 
     def _count_batch(self) -> tuple[Losses, Gradients | None]:
@@ -577,11 +585,29 @@ class GFlowNet(LightningModule):
 
     def on_train_start(self) -> None:
         """Log where training starts from, which Lightning's validation does not see."""
+        self._check_trainer()
+        if self._batch is not None:  # a checkpoint is read before the module is on its device
+            self._batch = _unpacked(_packed(self._batch, self.device))
+        if self.replay is not None:
+            self.replay.to(self.device)
         fresh = self.draws == 0 and self.trainer.val_check_interval
         if fresh and self.trainer.logger is not None and self.trainer.limit_val_batches:
             metrics = self.calls() | self.evaluate().metrics
             for logger in self.trainer.loggers:
                 logger.log_metrics(metrics, step=0)
+
+    def _check_trainer(self) -> None:
+        """Refuse what would silently train otherwise than it seems."""
+        if isinstance(self.objective, TrustRegion) and self.trainer.accumulate_grad_batches > 1:
+            raise InputError(
+                "a trust region is about one batch; set trainer.accumulate_grad_batches: 1, and a "
+                "larger batch_size"
+            )
+        if self.static and getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            raise InputError(
+                "a compiled step finds its gradient before the loss is scaled; set "
+                "compiled: false, or trainer.precision: bf16-mixed"
+            )
 
     def validation_step(self, batch: int, batch_idx: int) -> None:
         if not self.trainer.sanity_checking:
@@ -636,7 +662,7 @@ class GFlowNet(LightningModule):
         if self.replay is not None:
             checkpoint["replay"] = self.replay.state_dict()
         if self._batch is not None and 0 < self._used < self.updates:
-            checkpoint["used"], checkpoint["batch"] = self._used, _packed(self._batch)
+            checkpoint["used"], checkpoint["batch"] = self._used, _packed(self._batch, CPU)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         here, there = self.environment.describe(), checkpoint.get("environment")
@@ -647,6 +673,7 @@ class GFlowNet(LightningModule):
             )
         self.found.keys, self.draws = cast(Tensor, checkpoint["found"]), int(checkpoint["draws"])
         self.trajectories = int(checkpoint["trajectories"])
+        self._batch, self._used = None, 0
         self.reward_calls = int(checkpoint["reward_calls"])
         if self.replay is not None and "replay" in checkpoint:
             self.replay.load_state_dict(checkpoint["replay"])
@@ -654,9 +681,15 @@ class GFlowNet(LightningModule):
             self._used, self._batch = checkpoint["used"], _unpacked(checkpoint["batch"])
 
 
-def _packed(batch: Batch) -> list[Any]:
+def _packed(batch: Batch, device: torch.device) -> list[Any]:
     """A batch as plain lists, which a checkpoint may hold."""
-    return [list(part) if isinstance(part, tuple) else part for part in batch]
+
+    def moved(part: Any) -> Any:
+        if isinstance(part, tuple):
+            return [moved(x) for x in part]
+        return part if part is None else part.to(device)
+
+    return [moved(part) for part in batch]
 
 
 def _unpacked(parts: list[Any]) -> Batch:

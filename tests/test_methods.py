@@ -851,8 +851,8 @@ def test_a_batch_that_stops_at_once_leaves_the_backward_policy_alone(how):
         objective = TrajectoryBalance()
         model = build(environment, objective, backward="learned", backward_objective=back)
         model.policy.forward_policy.layers[-1].bias.data[-1] = 50.0
-        drawn, losses, _ = model.use(HypergridData()).batch()
-        assert drawn.alive.shape == (32, 1)
+        batch, losses, _ = model.use(HypergridData()).batch()
+        assert batch.drawn.alive.shape == (32, 1)
         sum(losses.values()).backward()
         assert all(p.grad.isfinite().all() for p in model.parameters())
         assert not any(p.grad.any() for p in model.policy.backward_policy.parameters())
@@ -1040,10 +1040,10 @@ def test_the_guide_sees_the_batch_before_it_guides():
     model = guide_of(environment, RewardGuide()).use(data_of(environment))
     guide = model.backward_objective.guide
     for batches in (1, 2):
-        drawn, losses, _ = model.batch()
+        batch, losses, _ = model.batch()
         source = environment.state_index(environment.initial(1))
         assert float(guide.counts[source]) == 32 * batches
-        assert (guide.counts[environment.state_index(drawn.objects)] >= 1).all()
+        assert (guide.counts[environment.state_index(batch.drawn.objects)] >= 1).all()
         assert all(loss.isfinite() for loss in losses.values())
 
 
@@ -1197,8 +1197,11 @@ def guide_for(environment):
 METHODS = {  # name: objective, backward policy, how that learns by itself, and more
     "TB": (TrajectoryBalance, "uniform", None),
     "TB, maximal entropy": (TrajectoryBalance, "max_entropy", None),
+    "TB, learned": (TrajectoryBalance, "learned", None),
     "DB": (DetailedBalance, "uniform", None),
+    "DB, learned": (DetailedBalance, "learned", None),
     "SubTB": (SubTrajectoryBalance, "uniform", None),
+    "SubTB, learned": (SubTrajectoryBalance, "learned", None),
     "modified DB": (ModifiedDetailedBalance, "uniform", None),
     "log-variance": (LogVariance, "uniform", None),
     "log-variance, learned": (LogVariance, "learned", None),
@@ -1218,7 +1221,9 @@ METHODS = {  # name: objective, backward policy, how that learns by itself, and 
     "replay": (TrajectoryBalance, "uniform", None, lambda: {"replay": Replay(64, best=0.5)}),
     "local search": (TrajectoryBalance, "uniform", None, lambda: {"search": LocalSearch()}),
 }
-CELLS, STRINGS = {"modified DB"}, {"local search"}  # for one of the tasks alone
+# What is trained on one of the tasks alone.
+CELLS = {"modified DB", "TB, learned", "DB, learned", "SubTB, learned"}
+STRINGS = {"local search"}
 
 
 @pytest.mark.slow

@@ -218,6 +218,15 @@ def test_clipping_stops_what_has_gone_far_enough():
     ("objective", "options", "message"),
     [
         (ActorCritic, {"updates": 2}, "takes one update"),
+        (
+            ClippedPolicy,
+            {
+                "updates": 2,
+                "backward": "learned",
+                "backward_objective": BackwardActorCritic(),
+            },
+            "BackwardActorCritic takes one update",
+        ),
         (ActorCritic, {"replay": Replay(4)}, "its own policy alone"),
         (ClippedPolicy, {"exploration": Exploration(0.1)}, "its own policy alone"),
         (ModifiedDetailedBalance, {"replay": Replay(4)}, "reward of every state"),

@@ -29,6 +29,7 @@ class BackwardActorCritic(BackwardObjective):
         critic_lambda: The same for the targets of the critic.
     """
 
+    on_policy: ClassVar[bool] = True
     needs_critic: ClassVar[bool] = True
 
     def __init__(
@@ -90,7 +91,9 @@ class BackwardBalance(BackwardObjective):
 
 
 class TrajectoryLikelihood(BackwardObjective):
-    """The likelihood of the trajectories that the forward policy drew (Gritsaev et al. 2025).
+    """The likelihood of the forward policy's trajectories (TLM, Gritsaev et al. 2025).
+
+    With replay, exploration or local search it is that of all the trajectories learned from.
 
     Args:
         largest: A trajectory counts at most this many nats.
@@ -113,7 +116,8 @@ class PessimisticLikelihood(TrajectoryLikelihood):
 
     Args:
         memory: Batches that are kept.
-        recalled: Of them, drawn with replacement, learned from with each batch.
+        recalled: Of them, drawn with replacement, learned from with each batch; at most as many as
+            a batch has trajectories.
         largest: A trajectory counts at most this many nats.
     """
 
@@ -125,7 +129,9 @@ class PessimisticLikelihood(TrajectoryLikelihood):
         self.batches: list[Trajectories] = []
 
     def recall(self, drawn: Trajectories, uniform: Tensor) -> Trajectories:
-        self.batches = [*self.batches[1 - self.memory :], drawn] if self.memory > 1 else [drawn]
+        before = self.batches[1 - self.memory :] if self.memory > 1 else []
+        here = [Trajectories(*(x.to(uniform.device) for x in batch)) for batch in before]
+        self.batches = [*here, drawn]
         chosen = (uniform[: self.recalled, 0] * len(self.batches)).long().tolist()
         return reduce(joined, [self.batches[k] for k in chosen])
 

@@ -124,7 +124,7 @@ class DetailedBalance(Objective):
 
 
 class ModifiedDetailedBalance(Objective):
-    """Detailed balance without F, where every state is an object (Deleu et al. 2022).
+    """Detailed balance without F, where one may stop in every state (Deleu et al. 2022).
 
     R(s) P_F(s' | s) P_F(stop | s') = R(s') P_B(s | s') P_F(stop | s). The reward is asked once for
     every state of a trajectory. log Z is not learned: that of a state is log R - log P_F(stop), and

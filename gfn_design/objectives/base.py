@@ -72,11 +72,13 @@ class BackwardObjective(nn.Module):
     Attributes:
         walks_back: Learns from histories that the backward policy draws of the objects just built;
             otherwise from the trajectories that built them.
+        on_policy: Takes one update for each batch.
         needs_critic: ``Scored.backward_value`` must hold a critic's expected cost from the state
             that each step enters back to the source.
     """
 
     walks_back: ClassVar[bool] = True
+    on_policy: ClassVar[bool] = False
     needs_critic: ClassVar[bool] = False
 
     def __init__(self, guide: Guide | None = None) -> None:

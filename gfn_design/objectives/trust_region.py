@@ -218,11 +218,12 @@ class TrustRegionAdam(Adam):
             with torch.enable_grad():
                 loss = closure()
         parameters = list(self.network.parameters())
-        gradient = torch.cat([cast_grad(p).flatten() for p in parameters])
+        gradient = torch.cat([gradient_of(p).flatten() for p in parameters])
         for p in parameters:
             p.grad = None  # which Adam passes over
+        seen = visits(self.environment, self.objective, self.batch())  # before log Z moves
         super().step()
-        self._move(gradient, visits(self.environment, self.objective, self.batch()))
+        self._move(gradient, seen)
         return loss
 
     def _move(self, gradient: Tensor, seen: Visits) -> None:
@@ -271,6 +272,6 @@ class TrustRegionAdam(Adam):
         return masked_log_softmax(logits.float(), seen.legal)
 
 
-def cast_grad(p: Tensor) -> Tensor:
+def gradient_of(p: Tensor) -> Tensor:
     """The gradient of a parameter, zero if nothing reached it."""
     return torch.zeros_like(p) if p.grad is None else p.grad

@@ -32,13 +32,14 @@ class Replay:
 
     def add(self, objects: Tensor, log_reward: Tensor) -> None:
         """Keep objects, ``int64[batch, *state_shape]``, with their log R, ``float[batch]``."""
-        if not len(self):
-            self.objects, self.log_reward = objects, log_reward
-        else:
-            self.objects = torch.cat([self.objects, objects])
-            self.log_reward = torch.cat([self.log_reward, log_reward])
-        self.objects = self.objects[-self.capacity :]
-        self.log_reward = self.log_reward[-self.capacity :]
+        if len(self):
+            objects = torch.cat([self.objects, objects])
+            log_reward = torch.cat([self.log_reward, log_reward])
+        self.objects, self.log_reward = objects[-self.capacity :], log_reward[-self.capacity :]
+
+    def to(self, device: torch.device) -> None:
+        """Keep them on `device`."""
+        self.objects, self.log_reward = self.objects.to(device), self.log_reward.to(device)
 
     def pick(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Some of the objects, with replacement, and their log R.
