@@ -12,8 +12,9 @@ from itertools import pairwise
 
 import pytest
 import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from test_gflownet import trainer
 from test_objectives import (
     CPU,
     UNCLIPPED,
@@ -1080,22 +1081,6 @@ def test_maximal_entropy_needs_a_formula():
 
 
 # Training.
-
-
-def trainer(folder, steps, **options):
-    quiet = {
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "enable_checkpointing": False,
-        "num_sanity_val_steps": 0,
-        "limit_val_batches": 0,
-        "accelerator": "cpu",
-        "default_root_dir": folder,
-        "max_steps": steps,
-        "max_epochs": -1,
-    }
-    return Trainer(**(quiet | options))
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* not empty")

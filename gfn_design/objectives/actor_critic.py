@@ -22,6 +22,13 @@ def lambda_sum(x: Tensor, decay: float) -> Tensor:
         return x @ powers
 
 
+def check_lambdas(policy_lambda: float, critic_lambda: float) -> None:
+    """Refuse decays that are not from 0 to 1."""
+    if not (0 <= policy_lambda <= 1 and 0 <= critic_lambda <= 1):
+        given = f"{policy_lambda} and {critic_lambda}"
+        raise InputError(f"policy_lambda and critic_lambda must be from 0 to 1, got {given}")
+
+
 def temporal_difference(cost: Tensor, value: Tensor) -> Tensor:
     """cost[t] + value[t + 1] - value[t], the value after the last step being zero."""
     following = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], dim=1)
@@ -67,9 +74,7 @@ class ActorCritic(Objective):
         critic_loss: Literal["returns", "pieces"] = "returns",
     ) -> None:
         super().__init__(log_z, min_log_reward)
-        if not (0 <= policy_lambda <= 1 and 0 <= critic_lambda <= 1):
-            given = f"{policy_lambda} and {critic_lambda}"
-            raise InputError(f"policy_lambda and critic_lambda must be from 0 to 1, got {given}")
+        check_lambdas(policy_lambda, critic_lambda)
         if critic_loss not in ("returns", "pieces"):
             raise InputError(f"critic_loss must be returns or pieces, got '{critic_loss}'")
         if critic_loss == "pieces":

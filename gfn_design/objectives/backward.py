@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gfn_design.errors import InputError
 from gfn_design.guides import Guide
-from gfn_design.objectives.actor_critic import lambda_sum
+from gfn_design.objectives.actor_critic import check_lambdas, lambda_sum
 from gfn_design.objectives.base import BackwardObjective
 from gfn_design.sampling.trajectories import Scored, Trajectories, joined
 
@@ -39,9 +39,7 @@ class BackwardActorCritic(BackwardObjective):
         critic_lambda: float = 1.0,
     ) -> None:
         super().__init__(guide)
-        if not (0 <= policy_lambda <= 1 and 0 <= critic_lambda <= 1):
-            given = f"{policy_lambda} and {critic_lambda}"
-            raise InputError(f"policy_lambda and critic_lambda must be from 0 to 1, got {given}")
+        check_lambdas(policy_lambda, critic_lambda)
         self.policy_lambda, self.critic_lambda = policy_lambda, critic_lambda
 
     def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:

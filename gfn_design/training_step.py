@@ -1,0 +1,191 @@
+"""One training step but for the update: draw, reward, score, find the losses."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gfn_design.compiled import Differentiated, Gradients, Losses
+from gfn_design.environments.base import Environment
+from gfn_design.objectives.base import BackwardObjective, Objective
+from gfn_design.policies.policy import Policy
+from gfn_design.sampling.distinct import Opening
+from gfn_design.sampling.exploration import Exploration, Explorer
+from gfn_design.sampling.local_search import LocalSearch
+from gfn_design.sampling.trajectories import (
+    Reward,
+    Scored,
+    Trajectories,
+    edge_flows,
+    sample,
+    sample_backward,
+    score,
+)
+
+
+class Parts(NamedTuple):
+    """What a training step is made of.
+
+    Attributes:
+        environment: What is built.
+        policy: Draws the trajectories, and learns from them.
+        objective: How the forward policy learns.
+        backward: How the backward policy learns, if by itself.
+        slow: A copy of the policy that follows it slowly, if the objective has one.
+        exploration: How trajectories are drawn, if not as the policy would.
+        search: Fills the batch, if not drawn whole.
+        opening: See `sample`.
+        walk: See `sample`.
+        learn: `losses` of these, with their gradients where they are compiled.
+    """
+
+    environment: Environment
+    policy: Policy
+    objective: Objective
+    backward: BackwardObjective | None
+    slow: Policy | None
+    exploration: Exploration | None
+    search: LocalSearch | None
+    opening: Opening | None
+    walk: Callable[..., Any]
+    learn: Differentiated
+
+
+class Batch(NamedTuple):
+    """What the losses are found from.
+
+    Attributes:
+        drawn: Trajectories of the forward policy, and replayed ones.
+        then: How the policy that drew them scored them; None is how the present one does.
+        log_reward_at: See `Scored`; None if the objective does not ask.
+        back: What the backward policy learns from, if not from `drawn`: histories that it drew of
+            the same objects, or what it recalls.
+        log_guide: Of those; see `Scored`.
+    """
+
+    drawn: Trajectories
+    then: Scored | None = None
+    log_reward_at: Tensor | None = None
+    back: Trajectories | None = None
+    log_guide: Tensor | None = None
+
+
+def losses(
+    environment: Environment,
+    policy: Policy,
+    objective: Objective,
+    backward: BackwardObjective | None,
+    slow: Policy | None,
+    batch: Batch,
+    opening: Opening | None,
+) -> Losses:
+    """What the objectives say of a batch, by name."""
+    static = torch.compiler.is_compiling()  # then no shape may depend on a value
+    opening = opening if static else None
+    now = score(environment, policy, batch.drawn, opening, objective.needs_policy)
+    now = now._replace(log_reward_at=batch.log_reward_at)
+    if objective.head == "edges":
+        now = now._replace(edges=edge_flows(environment, policy, batch.drawn))
+    if slow is not None:
+        then = score(environment, slow, batch.drawn, opening)
+    else:
+        then = now.detach() if batch.then is None else batch.then
+    if backward is None:
+        return objective(now, then)
+    result = objective(now._replace(log_pb=now.log_pb.detach()), then)
+    if batch.back is not None:
+        now = score(environment, policy, batch.back)._replace(log_guide=batch.log_guide)
+    own = backward(now, now.detach(), log_z_of(environment, policy, objective))
+    return result | {f"backward/{name}": loss for name, loss in own.items()}
+
+
+@torch.no_grad()
+def log_z_of(environment: Environment, policy: Policy, objective: Objective) -> Tensor:
+    """The estimate of log Z, in nats: learned as such, or log F of the source."""
+    if objective.head not in ("flow", "edges"):
+        return objective.log_z.detach()
+    source = environment.initial(1)
+    if objective.head == "edges":
+        legal = environment.legal(source)
+        return policy.forward_logits(source).where(legal, -torch.inf).logsumexp(1)[0]
+    flow = policy.value(source)
+    assert flow is not None
+    return flow[0].float()
+
+
+class Noise(NamedTuple):
+    """The randomness of a batch, ``float[n, max_steps]`` each, in [0, 1).
+
+    Attributes:
+        drawn: Of the trajectories that the policy draws.
+        back: For the backward objective, if there is one.
+        search: Of the proposals of a local search.
+    """
+
+    drawn: Tensor
+    back: Tensor | None = None
+    search: Tensor | None = None
+
+
+def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
+    """Draw a batch of trajectories and reward its objects.
+
+    Args:
+        parts: What learns, and how.
+        reward: log R of objects.
+        noise: All randomness there is.
+    """
+    environment, policy, objective, backward, _, exploration, search, opening, walk, _ = parts
+    sampler = policy if exploration is None else Explorer(policy, exploration)
+    drawn = sample(environment, sampler, noise.drawn, opening, walk)
+    with torch.autocast(noise.drawn.device.type, enabled=False):  # in full precision always
+        drawn = drawn._replace(log_reward=reward(drawn.objects))
+        if search is not None and noise.search is not None:
+            drawn = search.fill(environment, policy, sampler, reward, drawn, noise.search)
+        batch = Batch(drawn)
+        if objective.scores_states:
+            left = drawn.states[:, :-1]
+            batch = batch._replace(log_reward_at=reward(left.flatten(0, 1)).view(left.shape[:2]))
+    if backward is None or noise.back is None:
+        return batch
+    if not backward.walks_back:
+        return batch._replace(back=backward.recall(drawn, noise.back))
+    history = sample_backward(environment, policy, drawn.objects, noise.back)
+    history = history._replace(log_reward=drawn.log_reward)
+    if (guide := backward.guide) is None:
+        return batch._replace(back=history)
+    guide.observe(environment, drawn.objects, drawn.log_reward)
+    scored = score(environment, policy, history, all_actions=True)
+    with torch.autocast(noise.back.device.type, enabled=False):
+        log_guide = guide(environment, history, scored, reward)
+    return batch._replace(back=history, log_guide=log_guide)
+
+
+def play(parts: Parts, reward: Reward, noise: Noise) -> tuple[Batch, Losses, Gradients | None]:
+    """What one training step does but for the update: `collect`, and find the losses."""
+    batch = collect(parts, reward, noise)
+    return batch, *parts.learn(batch, parts.opening)
+
+
+def packed(batch: Batch, device: torch.device) -> list[Any]:
+    """A batch as plain lists, which a checkpoint may hold."""
+
+    def moved(part: Any) -> Any:
+        if isinstance(part, tuple):
+            return [moved(x) for x in part]
+        return part if part is None else part.to(device)
+
+    return [moved(part) for part in batch]
+
+
+def unpacked(parts: list[Any]) -> Batch:
+    """The batch that `packed` has made lists of."""
+    drawn, then, log_reward_at, back, log_guide = parts
+    return Batch(
+        Trajectories(*drawn),
+        then and Scored(*then),
+        log_reward_at,
+        back and Trajectories(*back),
+        log_guide,
+    )
