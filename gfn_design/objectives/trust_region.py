@@ -115,7 +115,7 @@ def visits(environment: Environment, objective: TrustRegion, drawn: Trajectories
 
 def fisher_product(
     network: nn.Module, states: Tensor, legal: Tensor, weight: Tensor
-) -> Callable[[Tensor], Tensor]:
+) -> tuple[Callable[[Tensor], Tensor], Tensor]:
     """v to F v, F = sum over states of weight J^T (diag p - p p^T) J, J being that of the logits.
 
     J^T u is a backward pass, and linear in u: its derivative by u, along v, is J v. Unlike a pass
@@ -126,6 +126,9 @@ def fisher_product(
         states: ``int64[n, *state_shape]``.
         legal: ``bool[n, n_actions]``.
         weight: ``[n]``.
+
+    Returns:
+        The product, and log p: ``float[n, n_actions]``.
     """
     parameters = list(network.parameters())
     sizes = [p.numel() for p in parameters]
@@ -133,7 +136,8 @@ def fisher_product(
         logits = network(states)[:, : legal.shape[1]]
         u = torch.zeros_like(logits, requires_grad=True)
         back = torch.autograd.grad(logits, parameters, u, create_graph=True)
-    p = masked_log_softmax(logits.detach(), legal).exp()
+    log_p = masked_log_softmax(logits.detach(), legal)
+    p = log_p.exp()
 
     def product(v: Tensor) -> Tensor:
         parts = [part.view_as(x) for part, x in zip(v.split(sizes), parameters, strict=True)]
@@ -142,7 +146,7 @@ def fisher_product(
         image = torch.autograd.grad(logits, parameters, weight[:, None] * change, retain_graph=True)
         return torch.cat([x.flatten() for x in image])
 
-    return product
+    return product, log_p
 
 
 def conjugate_gradient(
@@ -233,7 +237,9 @@ class TrustRegionAdam(Adam):
         part = torch.bincount(seen.rows[:steps], minlength=len(seen.states)).float()
         used = part > 0
         weight = part[used] / trajectories
-        product = fisher_product(self.network, seen.states[used], seen.legal[used], weight)
+        product, old_log_probs = fisher_product(
+            self.network, seen.states[used], seen.legal[used], weight
+        )
 
         def damped(v: Tensor) -> Tensor:
             return mean_over_ranks(product(v)) + objective.damping * v
@@ -246,7 +252,8 @@ class TrustRegionAdam(Adam):
         # d F d = d g at the solution: half of it, scaled, is the modelled divergence.
         step = self._rate() * (2 * objective.delta / slope) ** 0.5 * direction
         old = parameters_to_vector(parameters)
-        old_log_probs = self._log_probs(seen)
+        if len(weight) < len(seen.states):
+            old_log_probs = self._log_probs(seen)
         start = old_log_probs[seen.rows, seen.actions]
         before = float(mean_over_ranks(seen.advantage.sum()))
         for halving in range(objective.backtracks):
