@@ -38,6 +38,7 @@ _EXPORTS = {
     "Objective": "gfn_design.objectives.base",
     "PessimisticLikelihood": "gfn_design.objectives.backward",
     "Policy": "gfn_design.policies.policy",
+    "PrioritizedReplay": "gfn_design.sampling.prioritized",
     "Replay": "gfn_design.sampling.replay",
     "Reward": "gfn_design.rewards.reward",
     "RewardGuide": "gfn_design.guides",
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     from gfn_design.rewards.reward import LogReward, Reward
     from gfn_design.sampling.exploration import Exploration
     from gfn_design.sampling.local_search import LocalSearch
+    from gfn_design.sampling.prioritized import PrioritizedReplay
     from gfn_design.sampling.replay import Replay
     from gfn_design.sampling.trajectories import (
         Scored,

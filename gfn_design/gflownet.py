@@ -30,12 +30,14 @@ from gfn_design.sampling.local_search import LocalSearch
 from gfn_design.sampling.noise import (
     CANDIDATES,
     CHOICES,
+    HEADS,
     HISTORIES,
     REPLAYED,
     SEARCHED,
     TRAINING,
     uniform_noise,
 )
+from gfn_design.sampling.prioritized import PrioritizedReplay
 from gfn_design.sampling.replay import Replay
 from gfn_design.sampling.trajectories import (
     BLOCK,
@@ -43,7 +45,6 @@ from gfn_design.sampling.trajectories import (
     Trajectories,
     joined,
     sample,
-    sample_backward,
     score,
     walk,
 )
@@ -95,7 +96,7 @@ class GFlowNet(LightningModule):
         batch_size: Trajectories drawn in each batch, on each device.
         updates: Of the networks, with each batch; an objective that is on-policy and not made for
             more, as `ClippedPolicy` is, takes one.
-        replay: Objects of earlier batches to learn from again with each update.
+        replay: Objects of earlier batches to learn from again with each update, or single steps.
         exploration: How to draw otherwise than the policy would.
         search: A local search that fills batches with neighbours of their best objects.
         lr: Learning rate of the policies.
@@ -180,6 +181,30 @@ class GFlowNet(LightningModule):
                 f"{type(objective).__name__} needs the reward of every state, and a replay keeps "
                 "objects; leave out replay"
             )
+        if isinstance(replay, PrioritizedReplay) and not objective.single_steps:
+            raise InputError(
+                f"{type(objective).__name__} does not learn from single steps, which PrioritizedReplay keeps; "
+                "take Replay, or the objective SoftQ"
+            )
+        heads = 1 if exploration is None else exploration.heads
+        if heads > 1 and (objective.head == "edges" or backward == "shared"):
+            raise InputError(
+                "several heads of a policy learn from probabilities, by themselves; leave out "
+                "exploration.heads, or FlowMatching and backward: shared"
+            )
+        if heads > 1 and isinstance(replay, PrioritizedReplay):
+            raise InputError(
+                "the errors of PrioritizedReplay are those of one policy; leave out "
+                "exploration.heads"
+            )
+        copied = (x.copy_rate for x in (objective, backward_objective) if x is not None)
+        copy_rates = {rate for rate in copied if rate is not None}
+        if len(copy_rates) > 1:
+            given = " and ".join(map(str, sorted(copy_rates)))
+            raise InputError(
+                "objective and backward_objective have one slow copy between them; give both the "
+                f"same rate, got {given}"
+            )
         if search is not None:
             search.check(environment, batch_size)
         if burst < 1:
@@ -191,7 +216,15 @@ class GFlowNet(LightningModule):
         self.backward_objective = backward_objective
         value = {"critic": critic, "flow": network}.get(objective.head or "")
         back = backward_objective is not None and backward_objective.needs_critic
-        self.policy = Policy(environment, network, backward, value, critic if back else None)
+        self.policy = Policy(
+            environment,
+            network,
+            backward,
+            value,
+            critic if back else None,
+            heads,
+            exploration.random_prior if exploration else 0.0,
+        )
         if backward_objective is not None and backward_objective.guide is not None:
             backward_objective.guide.prepare(environment)
         self.batch_size, self.burst = batch_size, burst
@@ -203,9 +236,10 @@ class GFlowNet(LightningModule):
         # compiled.
         self.updates, self.replay, self.exploration = updates, replay, exploration
         self.slow: Policy | None = None
-        if objective.copy_rate is not None:
+        self.copy_rate = copy_rates.pop() if copy_rates else None
+        if self.copy_rate is not None:
             self.slow = deepcopy(self.policy).requires_grad_(False)
-        plain = updates == 1 and replay is None and objective.copy_rate is None
+        plain = updates == 1 and replay is None and self.copy_rate is None and heads == 1
         plain = (
             plain and backward_objective is None and search is None and objective.head != "edges"
         )
@@ -310,11 +344,11 @@ class GFlowNet(LightningModule):
     def batch(self) -> tuple[Batch, Losses, Gradients | None]:
         """What the next update learns from; see `play`."""
         with torch.no_grad():  # but for what `learn` differentiates
-            if self.slow is not None and self.objective.copy_rate is not None:
+            if self.slow is not None and self.copy_rate is not None:
                 for slow, fast in zip(
                     self.slow.parameters(), self.policy.parameters(), strict=True
                 ):
-                    slow.lerp_(fast, self.objective.copy_rate)
+                    slow.lerp_(fast, self.copy_rate)
             if self.updates == 1 and self.replay is None:
                 batch, losses, gradients = self.play(*self._request())
                 self._accept(batch)
@@ -328,7 +362,10 @@ class GFlowNet(LightningModule):
                 self._accept(batch)
             self._used += 1
             assert self._batch is not None
-            return self._batch, *self.parts.learn(self._with_replayed(self._batch), None)
+            learned = self.parts.learn(self._with_replayed(self._batch), None)
+            if isinstance(self.replay, PrioritizedReplay):
+                self.replay.learned(self.objective.errors)
+            return self._batch, *learned
 
     def _request(self) -> tuple[Parts, Reward, Noise]:
         """The arguments of `play` for the next batch."""
@@ -338,8 +375,14 @@ class GFlowNet(LightningModule):
             self._noise(first, TRAINING, self.draws),
             self._noise(n, HISTORIES, self.draws) if self.backward_objective else None,
             self._noise(2 * (n - first), SEARCHED, self.draws) if search else None,
+            self._lots(n) if self.policy.heads > 1 else None,
         )
         return self.parts, self.data.reward_on(self.device), noise
+
+    def _lots(self, n: int) -> Tensor:
+        """The randomness that heads are drawn with."""
+        shape = (n + (self.replay.size if self.replay else 0), self.policy.heads + 1)
+        return uniform_noise(shape, self.device, self.seed, HEADS, self.global_rank, self.draws)
 
     def _accept(self, batch: Batch) -> None:
         """Count a batch that was just drawn, and keep what is learned from again."""
@@ -350,18 +393,19 @@ class GFlowNet(LightningModule):
         if self.exploration is not None:
             self.exploration.next_batch()
         if self.replay is not None:
-            self.replay.add(objects, log_reward)
+            self.replay.keep(batch.drawn)
 
     def _with_replayed(self, batch: Batch) -> Batch:
-        """The batch and, if there is a replay, as many trajectories as that gives."""
+        """The batch and, if there is a replay, what that gives; see `Replay.recall`."""
         if self.replay is None:
             return batch
         key = self.draws * self.updates + self._used
         noise = self._noise(self.replay.size, REPLAYED, key)
         which = self._noise(self.replay.size, CHOICES, key)[:, 0]
-        objects, log_reward = self.replay.pick(which)
-        history = sample_backward(self.environment, self.policy, objects, noise)
-        return batch._replace(drawn=joined(batch.drawn, history._replace(log_reward=log_reward)))
+        again, weight = self.replay.recall(self.environment, self.policy, which, noise)
+        if weight is None:
+            return batch._replace(drawn=joined(batch.drawn, again))
+        return batch._replace(drawn=again, weight=weight, back=batch.back or batch.drawn)
 
     def _gather(self, x: Tensor) -> Tensor:
         """`x` of every rank, stacked."""
@@ -487,6 +531,8 @@ class GFlowNet(LightningModule):
         """One optimizer; the critic and log Z have learning rates of their own."""
         groups: dict[str, list[nn.Parameter]] = {"policy": [], "critic": [], "log_z": []}
         for name, parameter in self.policy.named_parameters():
+            if not parameter.requires_grad:  # a random prior
+                continue
             critic = name.startswith("backward_critic.") or (
                 name.startswith("critic.") and self.objective.head == "critic"
             )

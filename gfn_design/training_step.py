@@ -32,7 +32,7 @@ class Parts(NamedTuple):
         policy: Draws the trajectories, and learns from them.
         objective: How the forward policy learns.
         backward: How the backward policy learns, if by itself.
-        slow: A copy of the policy that follows it slowly, if the objective has one.
+        slow: A copy of the policy that follows it slowly, if an objective wants one.
         exploration: How trajectories are drawn, if not as the policy would.
         search: Fills the batch, if not drawn whole.
         opening: See `sample`.
@@ -62,6 +62,8 @@ class Batch(NamedTuple):
         back: What the backward policy learns from, if not from `drawn`: histories that it drew of
             the same objects, or what it recalls.
         log_guide: Of those; see `Scored`.
+        learns: Which heads of the policy learn from `drawn`, if there are several: see `score`.
+        weight: Of the steps of `drawn`; see `Scored`.
     """
 
     drawn: Trajectories
@@ -69,6 +71,8 @@ class Batch(NamedTuple):
     log_reward_at: Tensor | None = None
     back: Trajectories | None = None
     log_guide: Tensor | None = None
+    learns: Tensor | None = None
+    weight: Tensor | None = None
 
 
 def losses(
@@ -83,19 +87,28 @@ def losses(
     """What the objectives say of a batch, by name."""
     static = torch.compiler.is_compiling()  # then no shape may depend on a value
     opening = opening if static else None
-    now = score(environment, policy, batch.drawn, opening, objective.needs_policy)
-    now = now._replace(log_reward_at=batch.log_reward_at)
+    drawn, learns = batch.drawn, batch.learns
+    now = score(environment, policy, drawn, opening, objective.needs_policy, learns)
+    log_reward_at = batch.log_reward_at
+    if learns is not None and log_reward_at is not None:
+        log_reward_at = log_reward_at[learns.nonzero()[:, 0]]
+    now = now._replace(log_reward_at=log_reward_at, weight=batch.weight)
     if objective.head == "edges":
-        now = now._replace(edges=edge_flows(environment, policy, batch.drawn))
-    if slow is not None:
-        then = score(environment, slow, batch.drawn, opening)
-    else:
-        then = now.detach() if batch.then is None else batch.then
+        now = now._replace(edges=edge_flows(environment, policy, drawn))
+    then = now.detach() if batch.then is None else batch.then
+    copied = None if slow is None else score(environment, slow, drawn, opening, learns=learns)
+    if copied is not None and objective.copy_rate is not None:
+        then = copied
     if backward is None:
         return objective(now, then)
-    result = objective(now._replace(log_pb=now.log_pb.detach()), then)
-    if batch.back is not None:
-        now = score(environment, policy, batch.back)._replace(log_guide=batch.log_guide)
+    log_pb = now.log_pb.detach()
+    if copied is not None and backward.copy_rate is not None:
+        log_pb = copied.log_pb
+        then = then._replace(log_pb=log_pb)
+    result = objective(now._replace(log_pb=log_pb), then)
+    if batch.back is not None or learns is not None:
+        back = drawn if batch.back is None else batch.back
+        now = score(environment, policy, back)._replace(log_guide=batch.log_guide)
     own = backward(now, now.detach(), log_z_of(environment, policy, objective))
     return result | {f"backward/{name}": loss for name, loss in own.items()}
 
@@ -121,11 +134,13 @@ class Noise(NamedTuple):
         drawn: Of the trajectories that the policy draws.
         back: For the backward objective, if there is one.
         search: Of the proposals of a local search.
+        lots: For `Exploration.lots`, if the policy has several heads; of replayed trajectories too.
     """
 
     drawn: Tensor
     back: Tensor | None = None
     search: Tensor | None = None
+    lots: Tensor | None = None
 
 
 def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
@@ -138,12 +153,16 @@ def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
     """
     environment, policy, objective, backward, _, exploration, search, opening, walk, _ = parts
     sampler = policy if exploration is None else Explorer(policy, exploration)
-    drawn = sample(environment, sampler, noise.drawn, opening, walk)
+    head = learns = None
+    if exploration is not None and noise.lots is not None:
+        head, learns = exploration.lots(noise.lots)
+        head = head[: len(noise.drawn)]
+    drawn = sample(environment, sampler, noise.drawn, opening, walk, head)
     with torch.autocast(noise.drawn.device.type, enabled=False):  # in full precision always
         drawn = drawn._replace(log_reward=reward(drawn.objects))
         if search is not None and noise.search is not None:
             drawn = search.fill(environment, policy, sampler, reward, drawn, noise.search)
-        batch = Batch(drawn)
+        batch = Batch(drawn, learns=learns)
         if objective.scores_states:
             left = drawn.states[:, :-1]
             batch = batch._replace(log_reward_at=reward(left.flatten(0, 1)).view(left.shape[:2]))
@@ -181,11 +200,13 @@ def packed(batch: Batch, device: torch.device) -> list[Any]:
 
 def unpacked(parts: list[Any]) -> Batch:
     """The batch that `packed` has made lists of."""
-    drawn, then, log_reward_at, back, log_guide = parts
+    drawn, then, log_reward_at, back, log_guide, learns, weight = parts
     return Batch(
         Trajectories(*drawn),
         then and Scored(*then),
         log_reward_at,
         back and Trajectories(*back),
         log_guide,
+        learns,
+        weight,
     )

@@ -34,6 +34,9 @@ class Objective(nn.Module):
         needs_policy: ``Scored.log_policy`` must hold the log-probabilities of all actions.
         scores_states: ``Scored.log_reward_at`` must hold the log-reward of every state, which
             every state of the environment must have.
+        single_steps: May learn from steps without their trajectories, as of a `PrioritizedReplay`:
+            counts each by ``Scored.weight``, and leaves what each is wrong by in `errors`.
+        errors: ``[batch, steps]``, of the latest losses.
     """
 
     on_policy: ClassVar[bool] = False
@@ -43,6 +46,8 @@ class Objective(nn.Module):
     trains_backward: ClassVar[bool] = True
     needs_policy: ClassVar[bool] = False
     scores_states: ClassVar[bool] = False
+    single_steps: ClassVar[bool] = False
+    errors: Tensor
 
     log_z: nn.Parameter
 
@@ -75,11 +80,14 @@ class BackwardObjective(nn.Module):
         on_policy: Takes one update for each batch.
         needs_critic: ``Scored.backward_value`` must hold a critic's expected cost from the state
             that each step enters back to the source.
+        copy_rate: If a number, what the forward policy's objective sees of the backward policy is
+            a copy that goes so far towards it at each update.
     """
 
     walks_back: ClassVar[bool] = True
     on_policy: ClassVar[bool] = False
     needs_critic: ClassVar[bool] = False
+    copy_rate: float | None = None
 
     def __init__(self, guide: Guide | None = None) -> None:
         super().__init__()

@@ -29,6 +29,7 @@ class SoftQ(Objective):
 
     head: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
     trains_backward: ClassVar[bool] = False
+    single_steps: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -52,6 +53,9 @@ class SoftQ(Objective):
         bonus = (kappa * then.log_pf).clamp(min=self.lowest)
         following = step_flows(then, self.min_log_reward)[:, 1:]  # log R after the last step
         target = then.log_pb + following + self.munchausen * bonus
-        error = now.value + kappa * now.log_pf - target
-        loss = F.huber_loss(error.where(now.alive, 0), torch.zeros_like(error), reduction="none")
+        error = (now.value + kappa * now.log_pf - target).where(now.alive, 0)
+        self.errors = error.detach()
+        loss = F.huber_loss(error, torch.zeros_like(error), reduction="none")
+        if now.weight is not None:
+            loss = loss * now.weight
         return {"q": loss.sum(1).mean()}

@@ -27,6 +27,10 @@ class Policy(nn.Module):
             proportion to how many ways lead to each.
         critic: Builds the critic, or the network of log F, if the objective has one.
         backward_critic: Builds the critic of the backward policy, if that has one.
+        heads: Of the forward policy, on one network. The forward policy itself, which is evaluated
+            and designs, has the mean of their logits: the normalised geometric mean of their
+            probabilities.
+        random_prior: To each head's logits those of a fixed random network are added, times this.
 
     Attributes:
         shared: One evaluation gives both policies.
@@ -39,6 +43,8 @@ class Policy(nn.Module):
         backward: Literal["uniform", "max_entropy", "learned", "shared"] = "uniform",
         critic: Network | None = None,
         backward_critic: Network | None = None,
+        heads: int = 1,
+        random_prior: float = 0.0,
     ) -> None:
         super().__init__()
         if backward not in BACKWARD:
@@ -48,7 +54,11 @@ class Policy(nn.Module):
         self.environment = environment if backward == "max_entropy" else None
         if self.environment is not None:
             self.environment.log_ways(environment.initial(1))  # says so if there is no formula
-        self.forward_policy = network(environment, self.n_actions + choices * self.shared)
+        self.heads, self.random_prior = heads, random_prior
+        logits = heads * self.n_actions
+        self.forward_policy = network(environment, logits + choices * self.shared)
+        fixed = network(environment, logits).requires_grad_(False) if random_prior else None
+        self.random_policy = fixed
         learned = backward == "learned" and choices > 1
         self.backward_policy = network(environment, choices) if learned else None
         self.critic = critic(environment, 1) if critic else None
@@ -69,8 +79,21 @@ class Policy(nn.Module):
 
     def forward_logits(self, states: Tensor) -> Tensor:
         """What `forward_log_probs` normalises: ``[batch, n_actions]``."""
+        if self.heads > 1:
+            return self.head_logits(states).mean(1)
         logits: Tensor = self.forward_policy(states)[:, : self.n_actions]
         return logits
+
+    def head_logits(self, states: Tensor) -> Tensor:
+        """The logits of each head, its prior's among them: ``[batch, heads, n_actions]``."""
+        logits: Tensor = self.forward_policy(states)
+        if self.random_policy is not None:
+            logits = logits + self.random_prior * self.random_policy(states)
+        return logits.unflatten(1, (self.heads, self.n_actions))
+
+    def head_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
+        """log P_F of every action by each head: ``float[batch, heads, n_actions]``."""
+        return masked_log_softmax(self.head_logits(states).float(), legal[:, None])
 
     def backward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
         """log P_B of every backward action: ``float[batch, n_backward_actions]``."""

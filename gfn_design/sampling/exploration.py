@@ -12,23 +12,46 @@ class Exploration(nn.Module):
 
     An objective that learns from any trajectory (`Objective.on_policy` is false) stays right.
 
+    With several heads it is Thompson sampling (Rector-Brooks et al. 2023): a trajectory follows one
+    head of the policy from its first step to its last, and each head learns from it with
+    probability `share`. So heads differ where little is known. All have log Z, flows and the
+    backward policy in common.
+
     Args:
         epsilon: Share of the steps that choose evenly among legal actions, at first.
         temperature: Log-probabilities are divided by it, at first; above 1 flattens the policy.
         decay: Factor of epsilon, and of what the temperature is above 1, after each batch.
+        heads: Of the forward policy; see `Policy`.
+        share: Of the trajectories, which each head learns from, above 0 and at most 1.
+        random_prior: How much of a fixed random network is added to the logits of each head. The
+            logits of a network are about 0.1 when it is new.
     """
 
     epsilon: Tensor
     excess: Tensor
 
-    def __init__(self, epsilon: float = 0.0, temperature: float = 1.0, decay: float = 0.99) -> None:
+    def __init__(
+        self,
+        epsilon: float = 0.0,
+        temperature: float = 1.0,
+        decay: float = 0.99,
+        heads: int = 1,
+        share: float = 0.5,
+        random_prior: float = 0.0,
+    ) -> None:
         super().__init__()
         if not 0 <= epsilon <= 1 or not temperature > 0 or not 0 <= decay <= 1:
             given = f"{epsilon}, {temperature} and {decay}"
             raise InputError(
                 f"epsilon and decay must be from 0 to 1 and temperature positive, got {given}"
             )
-        self.decay = decay
+        if heads < 1 or not 0 < share <= 1 or random_prior < 0 or (random_prior and heads < 2):
+            given = f"{heads}, {share} and {random_prior}"
+            raise InputError(
+                "heads must be at least 1, share above 0 and at most 1, and random_prior not "
+                f"negative, and 0 with one head; got {given}"
+            )
+        self.decay, self.heads, self.share, self.random_prior = decay, heads, share, random_prior
         self.register_buffer("epsilon", torch.tensor(float(epsilon)))
         self.register_buffer("excess", torch.tensor(temperature - 1.0))
 
@@ -36,6 +59,18 @@ class Exploration(nn.Module):
         """Explore less."""
         self.epsilon.mul_(self.decay)
         self.excess.mul_(self.decay)
+
+    def lots(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw which head each trajectory follows, and which heads learn from it.
+
+        Args:
+            uniform: The randomness, ``float[batch, heads + 1]`` in [0, 1).
+
+        Returns:
+            ``int64[batch]`` and ``bool[batch, heads]``, in which at least one is true.
+        """
+        learns = uniform[:, 1:] < self.share
+        return (uniform[:, 0] * self.heads).long(), learns | ~learns.any()
 
 
 class Explorer:
@@ -51,7 +86,13 @@ class Explorer:
 
     def forward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
         """See `Policy`."""
-        log_probs = self.policy.forward_log_probs(states, legal)
+        return self._explored(self.policy.forward_log_probs(states, legal), legal)
+
+    def head_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
+        """See `Policy`."""
+        return self._explored(self.policy.head_log_probs(states, legal), legal[:, None])
+
+    def _explored(self, log_probs: Tensor, legal: Tensor) -> Tensor:
         p = (log_probs / (1 + self.exploration.excess)).softmax(-1)
         even = legal / legal.sum(-1, keepdim=True)
         epsilon = self.exploration.epsilon

@@ -5,7 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
+from gfn_design.policies.policy import Policy
+from gfn_design.sampling.trajectories import Trajectories, sample_backward
 
 
 class Replay:
@@ -29,6 +32,29 @@ class Replay:
 
     def __len__(self) -> int:
         return len(self.log_reward)
+
+    def keep(self, drawn: Trajectories) -> None:
+        """Keep what was just drawn."""
+        self.add(drawn.objects, drawn.log_reward)
+
+    def recall(
+        self, environment: Environment, policy: Policy, which: Tensor, uniform: Tensor
+    ) -> tuple[Trajectories, Tensor | None]:
+        """Trajectories to learn from again, and the weights of their steps if those alone.
+
+        Args:
+            environment: What is built.
+            policy: Its backward policy draws histories.
+            which: The randomness, ``float[size]`` in [0, 1).
+            uniform: More of it, ``float[size, max_steps]``.
+
+        Returns:
+            Trajectories, and None if they are learned from beside the new ones, or
+            ``Scored.weight`` if instead of those.
+        """
+        objects, log_reward = self.pick(which)
+        history = sample_backward(environment, policy, objects, uniform)
+        return history._replace(log_reward=log_reward), None
 
     def add(self, objects: Tensor, log_reward: Tensor) -> None:
         """Keep objects, ``int64[batch, *state_shape]``, with their log R, ``float[batch]``."""

@@ -59,6 +59,8 @@ class Scored(NamedTuple):
             asked.
         log_guide: ``[batch, steps]``, log P_G of each step; None without a guide.
         edges: See `edge_flows`; None if nobody asked.
+        weight: ``[batch, steps]``, how much the error of each step counts, where steps of a
+            `PrioritizedReplay` are among them; None is 1.
     """
 
     log_pf: Tensor
@@ -73,6 +75,7 @@ class Scored(NamedTuple):
     log_reward_at: Tensor | None = None
     log_guide: Tensor | None = None
     edges: Tensor | None = None
+    weight: Tensor | None = None
 
     def detach(self) -> "Scored":
         """The same numbers as constants."""
@@ -101,6 +104,7 @@ def walk(
     going: Tensor,
     uniform: Tensor,
     opening: Opening | None = None,
+    head: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Take a few steps forward; a trajectory that stops stays where it is.
 
@@ -113,19 +117,23 @@ def walk(
         going: ``bool[batch]``, which trajectories have not stopped yet.
         uniform: The randomness, ``float[batch, steps]`` in [0, 1).
         opening: If these are the first steps, the states that they may leave.
+        head: ``int64[batch]``, which head of the policy decides; None is their mean.
 
     Returns:
         The states after each step, the actions, the backward actions undoing them, and which
         trajectories were going before each step and after the last: ``bool[batch, steps + 1]``.
     """
     states, actions, undone, alive = [], [], [], [going]
+    ask = policy.forward_log_probs if head is None else policy.head_log_probs
     if opening is not None:
-        known = policy.forward_log_probs(opening.states, environment.legal(opening.states))
+        known = ask(opening.states, environment.legal(opening.states))
     for time, u in enumerate(uniform.unbind(1)):
         if opening is not None and time < opening.steps:
             log_probs = known.index_select(0, opening.rows(environment.state_index(state)))
         else:
-            log_probs = policy.forward_log_probs(state, environment.legal(state))
+            log_probs = ask(state, environment.legal(state))
+        if head is not None:
+            log_probs = log_probs[torch.arange(len(head), device=head.device), head]
         action = choose(log_probs, u)
         actions.append(action)
         if environment.fixed_length:
@@ -154,6 +162,9 @@ class Sampler(Protocol):
     def forward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
         """See `Policy`."""
 
+    def head_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
+        """See `Policy`."""
+
 
 @torch.no_grad()
 def sample(
@@ -162,6 +173,7 @@ def sample(
     uniform: Tensor,
     opening: Opening | None = None,
     walk: Callable[..., Any] = walk,
+    head: Tensor | None = None,
 ) -> Trajectories:
     """Draw trajectories from the forward policy; their `log_reward` is left at zero.
 
@@ -172,6 +184,8 @@ def sample(
             trajectories.
         opening: The states that the first steps may leave, if it pays to know them.
         walk: The function of that name, or what a compiler made of it.
+        head: ``int64[batch]``, which head of the policy each trajectory follows; None is the mean
+            of all.
     """
     n, limit = uniform.shape
     if not environment.fixed_length:  # blocks of equal shapes
@@ -188,6 +202,7 @@ def sample(
             going,
             uniform[:, time : time + BLOCK],
             opening if time == 0 else None,
+            head,
         )
         state, going, was = after[:, -1], was[:, -1], was[:, :-1]
         if len(rows) < n:  # put these among all
@@ -209,6 +224,7 @@ def sample(
             if size < len(rows):
                 keep = going.to(torch.uint8).argsort(descending=True, stable=True)[:size]
                 rows, state, going, uniform = rows[keep], state[keep], going[keep], uniform[keep]
+                head = None if head is None else head[keep]
     return _join(environment, states, actions, undone, alive)
 
 
@@ -298,6 +314,7 @@ def score(
     trajectories: Trajectories,
     opening: Opening | None = None,
     all_actions: bool = False,
+    learns: Tensor | None = None,
 ) -> Scored:
     """Log-probabilities and values along trajectories under the present policy, with gradients.
 
@@ -310,6 +327,8 @@ def score(
         trajectories: However they were drawn.
         opening: See `distinct`.
         all_actions: Also give ``Scored.log_policy``.
+        learns: ``bool[batch, heads]``; then each trajectory is scored once for every head that
+            learns from it, by that head, and what is said of it ordered likewise.
     """
     states, actions, backward_actions, alive, log_reward = trajectories
     moves = alive if environment.fixed_length else alive & (actions != environment.stop)
@@ -321,7 +340,8 @@ def score(
         log_pb = _pick(pb, entered_at, backward_actions)
     else:
         left, left_at = distinct(environment, states[:, :-1], alive, opening)
-        pf = policy.forward_log_probs(left, environment.legal(left))
+        ask = policy.forward_log_probs if learns is None else policy.head_log_probs
+        pf = ask(left, environment.legal(left))
         log_pb = pf.new_zeros(alive.shape)
         if environment.n_backward_actions > 1:
             if opening is None:
@@ -330,16 +350,22 @@ def score(
                 entered, entered_at = each(states[:, 1:])
             pb = policy.backward_log_probs(entered, environment.legal_backward(entered))
             log_pb = _pick(pb, entered_at, backward_actions)
-    log_pf, value = _pick(pf, left_at, actions), _along(policy.value(left), left_at)
+    chosen_from = left_at
+    if learns is not None:
+        row, head = learns.nonzero(as_tuple=True)
+        left_at, actions, alive, moves = left_at[row], actions[row], alive[row], moves[row]
+        log_pb, log_reward = log_pb[row], log_reward[row]
+        pf, chosen_from = pf.flatten(0, 1), left_at * policy.heads + head[:, None]
+    log_pf, value = _pick(pf, chosen_from, actions), _along(policy.value(left), left_at)
     backward_value = None
-    if policy.backward_critic is not None:
+    if policy.backward_critic is not None and learns is None:
         backward_value = _along(policy.backward_value(entered), entered_at)
     if not environment.fixed_length:
         log_pf, value = log_pf.where(alive, 0), value.where(alive, 0)
         log_pb = log_pb.where(moves, 0)
         backward_value = None if backward_value is None else backward_value.where(moves, 0)
     goes_on = torch.cat([alive[:, 1:], torch.zeros_like(alive[:, :1])], dim=1)
-    log_policy = pf[left_at] if all_actions else None
+    log_policy = pf[chosen_from] if all_actions else None
     stops = alive & ~goes_on
     return Scored(
         log_pf, log_pb, value, alive, stops, moves, log_reward, backward_value, log_policy
