@@ -183,8 +183,8 @@ class GFlowNet(LightningModule):
             )
         if isinstance(replay, PrioritizedReplay) and not objective.single_steps:
             raise InputError(
-                f"{type(objective).__name__} does not learn from single steps, which PrioritizedReplay keeps; "
-                "take Replay, or the objective SoftQ"
+                f"{type(objective).__name__} does not learn from single steps, which "
+                "PrioritizedReplay keeps; take Replay, or the objective SoftQ"
             )
         heads = 1 if exploration is None else exploration.heads
         if heads > 1 and (objective.head == "edges" or backward == "shared"):
@@ -457,6 +457,9 @@ class GFlowNet(LightningModule):
             "length": trajectories.alive.sum(1).float().mean(),
         }
         columns |= {f"loss/{name}": loss.detach() for name, loss in losses.items()}
+        for optimizer in self.trainer.optimizers:
+            if isinstance(optimizer, TrustRegionAdam):  # of the latest step, one batch ago
+                columns |= {f"region/{name}": x for name, x in optimizer.report.items()}
         self.log_dict(columns, batch_size=self.batch_size)
 
     @property

@@ -82,14 +82,18 @@ class ActorCritic(Objective):
         self.policy_lambda, self.critic_lambda = policy_lambda, critic_lambda
         self.critic_loss = critic_loss
 
-    def advantages(self, then: Scored) -> tuple[Tensor, Tensor]:
-        """Advantages, less their mean, and the critic's targets: ``[batch, steps]`` each."""
+    def advantages(self, then: Scored) -> tuple[Tensor, Tensor, Tensor]:
+        """Advantages less their mean, targets of the critic, and the mean cost of a trajectory."""
         cost = step_costs(then, self.log_z.detach(), self.min_log_reward)
         difference = temporal_difference(cost, then.value)
         advantage = lambda_sum(difference, self.policy_lambda)
         advantage = advantage - advantage.sum() / then.alive.sum()  # zero in padding: a mean
         target = then.value + lambda_sum(difference, self.critic_lambda)
-        return advantage.where(then.alive, 0), target
+        return advantage.where(then.alive, 0), target, cost.sum(1).mean()
+
+    def surrogate(self, now: Scored, then: Scored, advantage: Tensor) -> Tensor:
+        """The loss of the forward policy."""
+        return (advantage * now.log_pf).sum(1).mean()
 
     def critic(self, now: Scored, then: Scored, target: Tensor) -> Tensor:
         """The loss of the critic."""
@@ -102,10 +106,9 @@ class ActorCritic(Objective):
         return piece_loss(flow, balanced, "geometric_within", self.critic_lambda)
 
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
-        advantage, target = self.advantages(then)
-        cost = step_costs(then, self.log_z.detach(), self.min_log_reward)
+        advantage, target, cost = self.advantages(then)
         return {
-            "policy": (advantage * now.log_pf).sum(1).mean(),
+            "policy": self.surrogate(now, then, advantage),
             "critic": self.critic(now, then, target),
-            "log_z": self.log_z * cost.sum(1).mean(),
+            "log_z": self.log_z * cost,
         }

@@ -44,8 +44,8 @@ def check_shape(shape: str) -> Shape:
     return cast(Shape, shape)
 
 
-class TrajectoryBalance(Objective):
-    """log Z + log P_F(trajectory) = log R(x) + log P_B(trajectory | x) (Malkin et al. 2022).
+class Balance(Objective):
+    """A condition that whole trajectories, or their steps, meet where sampling is right.
 
     Args:
         log_z: The first estimate of log Z, in nats.
@@ -59,29 +59,25 @@ class TrajectoryBalance(Objective):
         super().__init__(log_z, min_log_reward)
         self.shape = check_shape(shape)
 
+
+class TrajectoryBalance(Balance):
+    """log Z + log P_F(trajectory) = log R(x) + log P_B(trajectory | x) (Malkin et al. 2022).
+
+    Arguments are those of `Balance`.
+    """
+
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
         log_reward = now.log_reward.clamp(min=self.min_log_reward)
         residual = self.log_z + (now.log_pf - now.log_pb).sum(1) - log_reward
         return {"balance": penalty(residual, self.shape).mean()}
 
 
-class LogVariance(Objective):
+class LogVariance(Balance):
     """The variance of log R + log P_B - log P_F over a batch, zero at balance (Zhang et al. 2023).
 
     Needs no log Z; the estimate that is reported follows the mean, which gives the policies no
-    gradient.
-
-    Args:
-        log_z: The first estimate of log Z, in nats.
-        min_log_reward: Smaller log-rewards count as this one.
-        shape: What a difference from the batch's mean costs; see `TrajectoryBalance`.
+    gradient. Arguments are those of `Balance`; it is a difference from the mean that costs.
     """
-
-    def __init__(
-        self, log_z: float = 0.0, min_log_reward: float = -12.0, shape: Shape = "square"
-    ) -> None:
-        super().__init__(log_z, min_log_reward)
-        self.shape = check_shape(shape)
 
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
         log_reward = now.log_reward.clamp(min=self.min_log_reward)
@@ -107,7 +103,7 @@ class DetailedBalance(Objective):
 
     Args:
         min_log_reward: Smaller log-rewards count as this one.
-        shape: What a residual costs; see `TrajectoryBalance`.
+        shape: What a residual costs; see `penalty`.
     """
 
     head: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
@@ -123,27 +119,16 @@ class DetailedBalance(Objective):
         return {"balance": cost.sum(1).mean()}
 
 
-class ModifiedDetailedBalance(Objective):
+class ModifiedDetailedBalance(Balance):
     """Detailed balance without F, where one may stop in every state (Deleu et al. 2022).
 
     R(s) P_F(s' | s) P_F(stop | s') = R(s') P_B(s | s') P_F(stop | s). The reward is asked once for
     every state of a trajectory. log Z is not learned: that of a state is log R - log P_F(stop), and
-    what is reported follows its mean at the source.
-
-    Args:
-        log_z: The first estimate of log Z, in nats.
-        min_log_reward: Smaller log-rewards count as this one.
-        shape: What a residual costs; see `TrajectoryBalance`.
+    what is reported follows its mean at the source. Arguments are those of `Balance`.
     """
 
     needs_policy: ClassVar[bool] = True
     scores_states: ClassVar[bool] = True
-
-    def __init__(
-        self, log_z: float = 0.0, min_log_reward: float = -12.0, shape: Shape = "square"
-    ) -> None:
-        super().__init__(log_z, min_log_reward)
-        self.shape = check_shape(shape)
 
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
         assert now.log_policy is not None
@@ -257,7 +242,7 @@ class SubTrajectoryBalance(Objective):
         decay: Lambda, above 0; above 1 long pieces count more.
         weighting: One of the above.
         min_log_reward: Smaller log-rewards count as this one.
-        shape: What a residual costs; see `TrajectoryBalance`.
+        shape: What a residual costs; see `penalty`.
     """
 
     head: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
@@ -288,7 +273,7 @@ class FlowMatching(Objective):
     Args:
         smallest: Flows are compared after adding it.
         min_log_reward: Smaller log-rewards count as this one.
-        shape: What a residual costs; see `TrajectoryBalance`.
+        shape: What a residual costs; see `penalty`.
     """
 
     head: ClassVar[Literal["critic", "flow", "edges"] | None] = "edges"

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from gfn_design.errors import InputError
-from gfn_design.objectives.actor_critic import ActorCritic, step_costs
+from gfn_design.objectives.actor_critic import ActorCritic
 from gfn_design.sampling.trajectories import Scored
 
 LARGEST = 20.0  # log-ratios beyond it count as it
@@ -44,19 +44,13 @@ class ClippedPolicy(ActorCritic):
             raise InputError(f"clip must be between 0 and 1, got {clip}")
         self.clip = clip
 
-    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+    def surrogate(self, now: Scored, then: Scored, advantage: Tensor) -> Tensor:
         assert now.log_policy is not None
         assert then.log_policy is not None
-        advantage, target = self.advantages(then)
         ratio = (now.log_pf - then.log_pf).clamp(-LARGEST, LARGEST).exp()
         clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
-        surrogate = (ratio * advantage).maximum(clipped * advantage)  # of costs
+        worse = (ratio * advantage).maximum(clipped * advantage)  # of costs
         legal = then.log_policy > -float("inf")
         new = now.log_policy.where(legal, 0)
         change = (new.exp() * (new - then.log_policy.where(legal, 0))).where(legal, 0).sum(-1)
-        cost = step_costs(then, self.log_z.detach(), self.min_log_reward)
-        return {
-            "policy": (surrogate + change.where(then.alive, 0)).sum(1).mean(),
-            "critic": self.critic(now, then, target),
-            "log_z": self.log_z * cost.sum(1).mean(),
-        }
+        return (worse + change.where(then.alive, 0)).sum(1).mean()

@@ -99,7 +99,7 @@ class Visits(NamedTuple):
 def visits(environment: Environment, objective: TrustRegion, drawn: Trajectories) -> Visits:
     """Sort a batch's steps by the state they leave."""
     then = objective.then
-    advantage, _ = objective.advantages(then)
+    advantage, _, _ = objective.advantages(then)
     states, rows = distinct(environment, drawn.states[:, :-1], then.alive)
     alive, n = then.alive, len(then.alive)
     few = max(1, round(objective.fisher_share * n))

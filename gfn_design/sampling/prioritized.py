@@ -43,10 +43,10 @@ def steps_of(drawn: Trajectories) -> tuple[Trajectories, Tensor]:
 class PrioritizedReplay(Replay):
     """Keeps the latest steps, and learns from those alone (Schaul et al. 2016).
 
-    So does Q-Much of the paper. Each update draws steps with probabilities in proportion to error^exponent, the error being that
-    of the objective when the step was last drawn, and the largest ever if it is new. What that
-    distorts is made good by weights, by degrees: (number of steps x probability)^-beta over the
-    largest in the update, beta rising from 0 to 1.
+    So does Q-Much of the paper. Each update draws steps with probabilities in proportion to
+    error^exponent, the error being that of the objective when the step was last drawn, and the
+    largest ever if it is new. What that distorts is made good by weights, by degrees: (number of
+    steps x probability)^-beta over the largest in the update, beta rising from 0 to 1.
 
     Args:
         size: Steps that each update learns from.
