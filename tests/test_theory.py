@@ -1,6 +1,7 @@
 """The theory, by enumeration: gradients, divergences, bounds, and what holds at the optimum alone.
 
-Section numbers of the docstrings are those of Niu et al. (2024) where they are numbers.
+Costs, values and objectives are those of Niu et al. (2024): J_F is the expected cost of a
+trajectory of P_F, V_F(s) what is expected from s on, J_B and V_B the same for walking back.
 """
 
 from functools import partial
@@ -11,6 +12,7 @@ import torch
 from enumeration import (
     ENVIRONMENTS,
     UNCLIPPED,
+    Tabular,
     assert_same,
     divergence,
     enumerated,
@@ -22,24 +24,34 @@ from enumeration import (
     rows,
     to_optimum,
 )
+from torch import nn
 
 from gfn_design import (
     ActorCritic,
     BackwardActorCritic,
     BackwardBalance,
     DetailedBalance,
+    FlowMatching,
+    GFlowNet,
     Hypergrid,
+    HypergridData,
     LogVariance,
     ModifiedDetailedBalance,
     RewardGuide,
     Sequence,
+    SoftQ,
     StopGuide,
     SubTrajectoryBalance,
     TrajectoryBalance,
     TrajectoryLikelihood,
+    TrustRegion,
 )
+from gfn_design.compiled import set_gradients
 from gfn_design.objectives.actor_critic import step_costs, temporal_difference
 from gfn_design.objectives.balance import Shape, Weighting
+from gfn_design.objectives.trust_region import conjugate_gradient, fisher_product
+from gfn_design.policies.policy import masked_log_softmax
+from gfn_design.sampling.trajectories import edge_flows
 
 SHAPES, WEIGHTINGS = get_args(Shape), get_args(Weighting)
 
@@ -67,6 +79,64 @@ def test_expected_costs_are_a_divergence(whole):
         cost = step_costs(scored, torch.tensor(log_z), UNCLIPPED).sum(1)
         expected = float((p * (p / q).log()).sum() + log_z - whole.log_z)
         assert float((p * cost).sum()) == pytest.approx(expected, abs=1e-12)
+
+
+def other_policy(whole):
+    """The same environment, target and backward policy, with another forward policy."""
+    policy = Tabular(whole.environment)
+    policy.backward_logits.data = whole.policy.backward_logits.data
+    return whole._replace(policy=policy)
+
+
+def test_the_difference_of_two_policies_is_advantage_and_divergence(whole):
+    """J_F(new) - J_F(old) = E_new[sum over steps of A_old + KL(new || old)], for any two policies.
+
+    The divergence is there because the cost of a step holds the policy's own log-probability.
+    """
+    log_z = torch.tensor(0.7, dtype=torch.float64)
+    other = other_policy(whole)
+    old, new = whole.score().detach(), other.score().detach()
+    costs = [step_costs(scored, log_z, UNCLIPPED) for scored in (old, new)]
+    objectives = [
+        float((scored.log_pf.sum(1).exp() * cost.sum(1)).sum())
+        for scored, cost in zip((old, new), costs, strict=True)
+    ]
+    value = whole.along(exact_values(whole, log_z), whole.trajectories.states[:, :-1]) * old.alive
+    advantage = temporal_difference(costs[0], value)
+    legal = old.log_policy > -torch.inf
+    ratio = new.log_policy.where(legal, 0) - old.log_policy.where(legal, 0)
+    change = (new.log_policy.exp() * ratio).sum(-1) * old.alive
+    p = new.log_pf.sum(1).exp()
+    found = [float((p * x.sum(1)).sum()) for x in (advantage, change)]
+    assert sum(found) == pytest.approx(objectives[1] - objectives[0], abs=1e-12)
+    assert min(map(abs, found)) > 0.05
+
+
+def test_a_guided_objective_is_bounded_by_both_that_are_minimised():
+    """J_F^G = J_F + E_F[g] <= J_F + J_B^G + max |g| sqrt(2 KL(P_F || P_B R / Z*)).
+
+    g is log P_B - log P_G of a way to an object, and J_B^G its mean where objects come from P_F and
+    ways from P_B; KL is J_F + log Z* - log Z. At the optimum the bound is an equality.
+    """
+    for seed in range(20):
+        torch.manual_seed(seed)
+        whole = enumerated(Hypergrid(2, 3))
+        if seed % 4 == 0:
+            to_optimum(whole)
+        _, log_guide = guided(whole, "stop")
+        now = whole.score().detach()
+        g = ((now.log_pb - log_guide) * now.moves).sum(1)
+        p, back = now.log_pf.sum(1).exp(), now.log_pb.sum(1).exp()
+        drawn = whole.same_object @ p  # the probability of each trajectory's object
+        cost = step_costs(now, torch.tensor(0.7), UNCLIPPED).sum(1)
+        forward, backward = float((p * cost).sum()), float((drawn * back * g).sum())
+        log_pg = (log_guide * now.moves).sum(1)
+        guided_cost = cost + now.log_pb.sum(1) - log_pg
+        apart = max(forward + float(whole.log_z) - 0.7, 0.0)
+        bound = forward + backward + float(g.abs().max()) * (2 * apart) ** 0.5
+        assert float((p * guided_cost).sum()) <= bound + 1e-6
+        if seed % 4 == 0:
+            assert float((p * guided_cost).sum()) == pytest.approx(bound, abs=1e-5)
 
 
 # Trajectory balance in expectation.
@@ -244,6 +314,45 @@ def test_balance_holds_at_the_optimum_alone(whole):
         assert cost > 0.001 if needs else abs(cost) < 1e-20, make
 
 
+class Flows:
+    """A policy whose logits are looked up."""
+
+    def __init__(self, whole):
+        self.whole = whole
+
+    def forward_logits(self, states):
+        index = self.whole.environment.state_index(states)
+        return self.whole.policy.forward_logits[index]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_flows_match_at_the_optimum_alone(whole, shape):
+    """With log F(s, a) for logits, in float32; and so whatever P_B is."""
+    objective = FlowMatching(1e-12, shape=shape)
+    totals = []
+    for best in (False, True):
+        if best:
+            to_optimum(whole)
+        edges = edge_flows(whole.environment, Flows(whole), whole.trajectories)
+        scored = whole.score()._replace(edges=edges)
+        totals.append(float(sum(objective(scored, scored).values()).detach()))
+    assert totals[0] > 0.1
+    assert totals[1] < 1e-10
+
+
+@pytest.mark.parametrize("munchausen", [0.0, 0.15, 0.9])
+def test_soft_q_rests_at_the_optimum_alone(whole, munchausen):
+    """With V = log F, and the slow copy equal to the networks."""
+    objective = SoftQ(munchausen, lowest=-1e9, min_log_reward=UNCLIPPED).double()
+    random = whole.score()
+    assert float(objective(random, random.detach())["q"].detach()) > 0.1
+    flow = to_optimum(whole)
+    whole.policy.values.data[:, 0] = flow.log().nan_to_num(neginf=0)
+    best = whole.score()
+    assert float(objective(best, best.detach())["q"].detach()) < 1e-20
+    assert objective.errors.shape == best.alive.shape
+
+
 @pytest.mark.parametrize("make", [LogVariance, ModifiedDetailedBalance])
 def test_log_z_is_read_off_at_the_optimum(make):
     """Where no parameter is log Z, the estimate rests at the truth."""
@@ -280,6 +389,40 @@ def test_the_critic_of_pieces_does_not_rest_at_the_cost_of_any_policy(whole):
     now = rows(whole.score(), batch)
     critic = objective(now, now.detach())["critic"]
     assert gradient(critic, whole.policy.values).abs().max() > 1e-3
+
+
+def least_squares(whole, objective, batch):
+    """The values at which the critic's expected loss, which is quadratic in them, is least."""
+    index = whole.environment.state_index(whole.trajectories.states[:, :-1].flatten(0, 1))
+    visited = index[whole.trajectories.alive.flatten()].unique()
+    now = rows(whole.score().detach(), batch)
+    states = whole.trajectories.states[batch, :-1]
+
+    def loss(x):
+        table = torch.zeros(whole.environment.n_states, dtype=torch.float64)
+        scored = now._replace(value=whole.along(table.index_put((visited,), x), states) * now.alive)
+        return objective(scored, now)["critic"]
+
+    zero = torch.zeros(len(visited), dtype=torch.float64)
+    slope = torch.autograd.functional.jacobian(loss, zero)
+    curvature = torch.autograd.functional.hessian(loss, zero)
+    return visited, -torch.linalg.solve(curvature, slope)
+
+
+def test_the_least_error_of_pieces_is_the_value_at_the_optimum_alone(whole):
+    """Away from it the best table of Sub-EB misses V_F; that of returns never does."""
+    batch = make_dyadic(whole)
+    wanted = exact_values(whole, torch.tensor(0.7, dtype=torch.float64))
+    visited, found = least_squares(whole, sub_eb(), batch)
+    assert (found - wanted[visited]).abs().max() > 0.05
+    returns = ActorCritic(1.0, 1.0, 0.7, UNCLIPPED).double()
+    visited, found = least_squares(whole, returns, batch)
+    assert (found - wanted[visited]).abs().max() < 1e-6
+    flow = to_optimum(whole)
+    everyone = torch.arange(len(whole.trajectories.alive))
+    visited, found = least_squares(whole, sub_eb(), everyone)
+    wanted = 0.7 - flow.log()
+    assert (found - wanted[visited]).abs().max() < 1e-5
 
 
 # The backward policy in expectation.
@@ -435,3 +578,66 @@ def test_balance_with_a_guide_of_ways_to_an_object_is_zero_at_the_guide():
         for scored, good in ((same, True), (now, False)):
             loss = BackwardBalance(guide)(scored, scored.detach(), torch.tensor(log_z))["balance"]
             assert (float(loss.detach()) < 1e-24) == good
+
+
+# The trust region, where the policy is a table.
+
+
+class Table(nn.Module):
+    """Logits by the number of the state."""
+
+    def __init__(self, environment):
+        super().__init__()
+        self.environment = environment
+        self.logits = nn.Parameter(torch.randn(environment.n_states, environment.n_actions))
+
+    def forward(self, states):
+        return self.logits[self.environment.state_index(states)]
+
+
+def test_the_fisher_product_of_a_table_is_the_analytic_matrix():
+    """diag p - p p^T for each state, p being zero where an action is not legal."""
+    torch.manual_seed(0)
+    environment = Hypergrid(2, 3)
+    network = Table(environment).double()
+    states = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    legal, weight = environment.legal(states), torch.rand(9, dtype=torch.float64)
+    product, _ = fisher_product(network, states, legal, weight)
+    blocks = []
+    for row in range(9):
+        p = masked_log_softmax(network.logits[row], legal[row]).exp().detach()
+        blocks.append(weight[row] * (p.diag() - p[:, None] * p))
+    matrix = torch.block_diag(*blocks)
+    for _ in range(3):
+        v = torch.randn(27, dtype=torch.float64)
+        torch.testing.assert_close(product(v), matrix @ v)
+    damped = conjugate_gradient(lambda v: product(v) + 0.1 * v, v, 60, tolerance=1e-24)
+    wanted = torch.linalg.solve(matrix + 0.1 * torch.eye(27, dtype=torch.float64), v)
+    torch.testing.assert_close(damped, wanted)
+
+
+def test_a_step_of_the_trust_region_is_the_analytic_one():
+    """old - share * sqrt(2 delta / d g) d, with d the solution of (F + damping) d = g and
+    F = diag p - p p^T for each state, times its visits in a trajectory.
+    """
+    environment, delta, damping = Hypergrid(2, 3), 1e-3, 0.05
+    objective = TrustRegion(delta, damping, conjugate_steps=60)
+    model = GFlowNet(environment, objective, lambda environment, _: Table(environment), seed=0)
+    optimizer = model.use(HypergridData()).configure_optimizers()
+    batch, losses, gradients = model.batch()
+    set_gradients(optimizer, losses, gradients)
+    logits = model.policy.forward_policy.logits
+    old, g = logits.detach().double().clone(), logits.grad.double().flatten()
+    optimizer.step()
+    left = batch.drawn.states[:, :-1][batch.drawn.alive]
+    counts = torch.bincount(environment.state_index(left), minlength=9) / model.batch_size
+    states = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    p = masked_log_softmax(old, environment.legal(states)).exp()
+    blocks = [c * (row.diag() - row[:, None] * row) for c, row in zip(counts, p, strict=True)]
+    matrix = torch.block_diag(*blocks) + damping * torch.eye(27, dtype=torch.float64)
+    d = torch.linalg.solve(matrix, g)
+    wanted = optimizer.report["step"] * (2 * delta / d.dot(g)).sqrt() * d
+    assert optimizer.report["step"] > 0
+    found = (old - logits.detach()).flatten()
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
+    assert found.abs().max() > 1e-2
