@@ -381,7 +381,8 @@ class GFlowNet(LightningModule):
 
     def _lots(self, n: int) -> Tensor:
         """The randomness that heads are drawn with."""
-        shape = (n + (self.replay.size if self.replay else 0), self.policy.heads + 1)
+        again = 0 if self.replay is None else self.replay.size
+        shape = (n + again, self.policy.heads + 1)
         return uniform_noise(shape, self.device, self.seed, HEADS, self.global_rank, self.draws)
 
     def _accept(self, batch: Batch) -> None:

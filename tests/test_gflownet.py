@@ -22,10 +22,12 @@ from gfn_design import (
     MotifData,
     Objective,
     PessimisticLikelihood,
+    PrioritizedReplay,
     Replay,
     Sequence,
     SoftQ,
     TrajectoryBalance,
+    TrajectoryLikelihood,
     TrustRegion,
 )
 
@@ -97,7 +99,10 @@ METHODS = {
     "RL-T": lambda: gflownet(TrustRegion()),
     "PPO": lambda: gflownet(ClippedPolicy(), updates=2),
     "replay": lambda: gflownet(replay=Replay(16, best=0.5), updates=2),
-    "Q-Much": lambda: gflownet(SoftQ(), exploration=Exploration(0.5, 2.0)),
+    "soft Q": lambda: gflownet(SoftQ(), exploration=Exploration(0.5, 2.0)),
+    "Q-Much": lambda: gflownet(SoftQ(), replay=PrioritizedReplay(16, 100), updates=2),
+    "TB-TS": lambda: gflownet(exploration=Exploration(heads=3, random_prior=1.0), updates=2),
+    "TLM": lambda: gflownet(backward="learned", backward_objective=TrajectoryLikelihood()),
 }
 
 

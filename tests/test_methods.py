@@ -28,6 +28,7 @@ from test_objectives import CPU, double_loop, random_scored
 from torch.optim.lr_scheduler import LambdaLR
 
 from gfn_design import (
+    DAG,
     MLP,
     ActorCritic,
     ClippedPolicy,
@@ -611,6 +612,29 @@ def test_the_stop_guide_is_the_policy_that_does_not_stop_where_the_reward_is_sma
             seen.add((here, action))
             total[here] = total.get(here, stop) + wanted
     assert total == pytest.approx(dict.fromkeys(range(8), 1.0))  # the last cell has no move
+
+
+@pytest.mark.parametrize("log_threshold", [75.0, -1.0])
+def test_the_stop_guide_of_graphs_stops_where_the_score_is_above_its_threshold(log_threshold):
+    """With the threshold and floor of the paper: rewards are e to a difference of scores."""
+    environment = DAG(3)
+    policy = Policy(environment, SMALL)
+    drawn = sample(environment, policy, uniform_noise((50, environment.max_steps), CPU, 0))
+    scored = score(environment, policy, drawn, all_actions=True)
+    guide = StopGuide(math.exp(log_threshold), 1e-10)
+    guide.prepare(environment)
+
+    def reward(graphs):  # 60, 70, ... nats, or around 0, by the number of edges
+        return log_threshold - 15.0 + 10.0 * (graphs > 0).flatten(1).sum(1)
+
+    found = guide(environment, drawn, scored, reward)
+    small = reward(drawn.states[:, :-1].flatten(0, 1)).view(found.shape) <= log_threshold
+    more = -torch.log1p(-scored.log_policy[..., -1].exp())  # over all moves, if none is to stop
+    wanted = scored.log_pf + torch.where(small, more, 0.0)
+    at = scored.moves
+    assert (small & at).any()
+    assert (~small & at).any()
+    torch.testing.assert_close(found[at], wanted[at], rtol=1e-4, atol=1e-5)
 
 
 def contains(order, part, text):

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from test_gflownet import trainer
 
 from gfn_design import (
     MLP,
@@ -12,16 +13,19 @@ from gfn_design import (
     ClippedPolicy,
     DetailedBalance,
     Exploration,
+    FlowMatching,
     GFlowNet,
     Hypergrid,
     HypergridData,
     InputError,
     LocalSearch,
     ModifiedDetailedBalance,
+    PrioritizedReplay,
     Replay,
     Sequence,
     SoftQ,
     TrajectoryBalance,
+    TrajectoryLikelihood,
     TrustRegion,
     sample,
     sample_backward,
@@ -29,8 +33,10 @@ from gfn_design import (
 from gfn_design.compiled import set_gradients
 from gfn_design.objectives.trust_region import conjugate_gradient, fisher_product
 from gfn_design.policies.policy import Policy, masked_log_softmax
+from gfn_design.report.log import CSVLog
 from gfn_design.sampling.exploration import Explorer
 from gfn_design.sampling.noise import uniform_noise
+from gfn_design.sampling.prioritized import steps_of
 from gfn_design.sampling.trajectories import joined, score
 
 CPU = torch.device("cpu")
@@ -128,6 +134,18 @@ def test_a_step_that_fails_leaves_the_policy_as_it_was(monkeypatch):
     assert optimizer.report == {"kl": 0.0, "step": 0.0}
     for name, p in model.policy.named_parameters():
         assert torch.equal(p, start[name]) == name.startswith("forward_policy"), name
+
+
+def test_the_log_tells_how_far_the_trust_region_moved(tmp_path):
+    """Of the step before, so from the second row on."""
+    log = CSVLog(tmp_path / "log.csv")
+    model = gflownet(TrustRegion())
+    run = trainer(tmp_path, 4, logger=log, log_every_n_steps=1)
+    run.fit(model, datamodule=HypergridData())
+    logged = [row for _, row in sorted(log.rows.items()) if "region/kl" in row]
+    assert len(logged) >= 3
+    assert all(0 <= row["region/kl"] <= 0.01 for row in logged)
+    assert any(row["region/step"] > 0 for row in logged)
 
 
 def test_a_trust_region_needs_a_forward_policy_of_its_own():
@@ -372,3 +390,261 @@ def test_a_local_search_proposes_neighbours_and_keeps_the_better():
 def test_what_cannot_be_searched_is_refused(environment, batch_size, message):
     with pytest.raises(InputError, match=message):
         GFlowNet(environment, TrajectoryBalance(), search=LocalSearch(), batch_size=batch_size)
+
+
+# Thompson sampling.
+
+
+def with_heads(environment, heads=3, random_prior=0.0):
+    torch.manual_seed(0)
+    return Policy(environment, SMALL, "learned", SMALL, heads=heads, random_prior=random_prior)
+
+
+@pytest.mark.parametrize("random_prior", [0.0, 20.0])
+def test_the_policy_of_several_heads_is_their_normalised_geometric_mean(random_prior):
+    environment = Hypergrid(2, 4)
+    policy = with_heads(environment, 3, random_prior)
+    states = torch.tensor([[0, 0], [3, 1], [3, 3]])
+    legal = environment.legal(states)
+    heads = policy.head_log_probs(states, legal)
+    assert heads.shape == (3, 3, 3)
+    torch.testing.assert_close(heads.exp().sum(-1), torch.ones(3, 3))
+    assert (heads[0, 0] - heads[0, 1]).abs().max() > (1.0 if random_prior else 0.01)
+    product = heads.mean(1).exp()
+    wanted = product / product.sum(-1, keepdim=True)
+    torch.testing.assert_close(policy.forward_log_probs(states, legal).exp(), wanted)
+
+
+@pytest.mark.parametrize("environment", [Hypergrid(2, 5), Sequence("AB", 3, "any")], ids=str)
+def test_a_trajectory_follows_its_head_from_first_to_last(environment):
+    """As a policy would that is this head alone; also after rows are dropped."""
+    policy, n = with_heads(environment, 3, 30.0), 200
+    head, uniform = torch.arange(n) % 3, noise(environment, n)
+
+    class Alone:
+        def __init__(self, k):
+            self.k = k
+
+        def forward_log_probs(self, states, legal):
+            return policy.head_log_probs(states, legal)[:, self.k]
+
+    drawn = sample(environment, policy, uniform, head=head)
+    alone = [sample(environment, Alone(k), uniform) for k in range(3)]
+    for k in range(3):
+        assert torch.equal(drawn.objects[head == k], alone[k].objects[head == k])
+    assert not torch.equal(alone[0].objects, alone[1].objects)
+
+
+@pytest.mark.parametrize("environment", [Hypergrid(2, 5), Sequence("AB", 3, "any")], ids=str)
+def test_each_head_scores_what_it_learns_from(environment):
+    """Against a loop over heads and trajectories; flows and backward policy are common to all."""
+    policy = with_heads(environment, 3, 5.0)
+    drawn = sample(environment, policy, noise(environment, 8))
+    drawn = drawn._replace(log_reward=torch.randn(8))
+    learns = torch.rand(8, 3) < 0.5
+    learns[2] = False
+    plain = score(environment, policy, drawn, all_actions=True)
+    found = score(environment, policy, drawn, all_actions=True, learns=learns)
+    pairs = learns.nonzero().tolist()
+    assert len(found.alive) == len(pairs) > 3
+    for place, (i, k) in enumerate(pairs):
+        for name in ("log_pb", "value", "alive", "stops", "moves", "log_reward"):
+            assert torch.equal(getattr(found, name)[place], getattr(plain, name)[i]), name
+        for t in range(int(drawn.alive[i].sum())):
+            state = drawn.states[i, t][None]
+            row = policy.head_log_probs(state, environment.legal(state))[0, k]
+            torch.testing.assert_close(found.log_policy[place, t], row)
+            torch.testing.assert_close(found.log_pf[place, t], row[drawn.actions[i, t]])
+
+
+def test_lots_are_drawn_evenly_and_somebody_always_learns():
+    exploration = Exploration(heads=4, share=0.25)
+    head, learns = exploration.lots(torch.rand(4000, 5))
+    assert (head.bincount() / 4000 - 0.25).abs().max() < 0.04  # 5 standard errors, and more
+    assert abs(float(learns.float().mean()) - 0.25) < 0.02
+    _, learns = exploration.lots(torch.full((2, 5), 0.9))
+    assert learns.all()
+
+
+def test_heads_learn_and_random_priors_do_not():
+    exploration = Exploration(0.1, 2.0, heads=3, random_prior=2.0)
+    model = gflownet(
+        TrajectoryBalance(), exploration=exploration, backward="learned", replay=Replay(16)
+    )
+    optimizer = model.configure_optimizers()
+    before = [p.clone() for p in model.policy.random_policy.parameters()]
+    batch, losses, gradients = model.batch()
+    assert batch.learns.shape == (64 + 16, 3)
+    set_gradients(optimizer, losses, gradients)
+    last = model.policy.forward_policy.layers[-1].weight.grad.view(3, 3, -1)
+    assert (last.abs().amax((1, 2)) > 0).all()
+    assert model.policy.backward_policy.layers[-1].weight.grad.any()
+    optimizer.step()
+    after = model.policy.random_policy.parameters()
+    assert all(torch.equal(p, q) for p, q in zip(before, after, strict=True))
+
+
+# Prioritized replay.
+
+
+@pytest.mark.parametrize("environment", [Hypergrid(2, 5), Sequence("AB", 3, "any")], ids=str)
+def test_pieces_hold_every_step_once_and_err_as_their_trajectories(environment):
+    torch.manual_seed(0)
+    policy = Policy(environment, SMALL, "uniform", SMALL)
+    drawn = sample(environment, policy, noise(environment, 20))
+    drawn = drawn._replace(log_reward=torch.randn(20))
+    objective = SoftQ()
+    now = score(environment, policy, drawn)
+    objective(now, now.detach())
+    wanted = objective.errors[drawn.alive]
+    pieces, which = steps_of(drawn)
+    now = score(environment, policy, pieces)
+    objective(now, now.detach())
+    found = objective.errors.gather(1, which[:, None])[:, 0]
+    torch.testing.assert_close(found, wanted)
+    assert pieces.alive.gather(1, which[:, None]).all()
+
+
+def prioritized(environment, **options):
+    replay = PrioritizedReplay(**({"size": 5000, "capacity": 100} | options))
+    policy = Policy(environment, SMALL)
+    drawn = sample(environment, policy, noise(environment, 30))
+    replay.keep(drawn._replace(log_reward=torch.randn(30)))
+    return replay, policy
+
+
+def drawn_from(replay, policy, environment):
+    uniform = torch.rand(replay.size, generator=torch.Generator().manual_seed(1))
+    return replay.recall(environment, policy, uniform, noise(environment, 1))
+
+
+def test_steps_are_drawn_by_error_and_weighed_against_it():
+    """Frequencies to 5 standard errors; the weighted frequencies are even once beta is one."""
+    environment = Sequence("AB", 3, "any")
+    replay, policy = prioritized(environment, anneal=2)
+    assert len(replay) == 90
+    _, weights = drawn_from(replay, policy, environment)
+    assert (weights.sum(1) == 1).all()  # new steps are all alike, and beta begins at zero
+    errors = torch.linspace(0.1, 3, 90)
+    replay.rows = torch.arange(90)
+    replay.learned(errors[:, None].expand(-1, 2))
+    for beta in (0.5, 1.0, 1.0):
+        pieces, weights = drawn_from(replay, policy, environment)
+        p = errors.sqrt() / errors.sqrt().sum()
+        often = torch.bincount(replay.rows, minlength=90) / replay.size
+        assert ((often - p) / (p / replay.size).sqrt()).abs().max() < 5
+        weight = (90 * p) ** -beta
+        wanted = (weight / weight[replay.rows].max())[replay.rows]
+        torch.testing.assert_close(weights.sum(1), wanted, rtol=1e-4, atol=0)
+        assert torch.equal(weights > 0, weights == weights.amax(1, keepdim=True))
+        assert torch.equal(pieces.states, replay.pieces[0][replay.rows])
+
+
+def test_the_oldest_steps_make_room_for_new_ones_which_come_first():
+    environment = Sequence("AB", 3, "any")
+    replay, policy = prioritized(environment, capacity=40)
+    assert len(replay) == 40
+    drawn = sample(environment, policy, noise(environment, 5, 9))
+    replay.largest = 7.0
+    replay.keep(drawn)
+    assert replay.count == 105
+    fresh, _ = steps_of(drawn)
+    place = torch.arange(90, 105) % 40
+    assert torch.equal(replay.pieces[0][place], fresh.states)
+    torch.testing.assert_close(replay.scale[place], torch.full((15,), 7.0**0.5).double())
+    other = PrioritizedReplay(5000, 40)
+    other.load_state_dict(replay.state_dict())
+    for kept, again in zip(replay.pieces, other.pieces, strict=True):
+        assert torch.equal(kept, again)
+    assert torch.equal(other.scale, replay.scale)
+    assert (other.count, other.largest) == (105, 7.0)
+
+
+def test_soft_q_learns_from_the_replayed_steps_alone():
+    """Each counts by its weight, the step beside it not at all."""
+    model = gflownet(SoftQ(), replay=PrioritizedReplay(50, 1000))
+    _, losses, _ = model.batch()
+    replay, errors = model.replay, model.objective.errors
+    assert errors.shape == (50, 2)
+    step = replay.pieces[-1][replay.rows]
+    error = errors.gather(1, step[:, None])[:, 0]
+    huber = torch.where(error.abs() <= 1, error.square() / 2, error.abs() - 0.5)
+    assert float(losses["q"].detach()) == pytest.approx(float(huber.mean()), rel=1e-5)
+    torch.testing.assert_close(replay.scale[replay.rows], (error.abs() + 1e-6).double().sqrt())
+
+
+# A slow copy of the backward policy.
+
+
+def test_the_likelihood_of_trajectories_hides_the_backward_policy_behind_its_copy():
+    """The forward loss sees the copy's probabilities; the likelihood those of the policy itself."""
+    options = {"backward": "learned", "backward_objective": TrajectoryLikelihood(rate=0.1)}
+    model = gflownet(TrajectoryBalance(), Hypergrid(2, 5), **options)
+    for p in model.policy.backward_policy.parameters():
+        torch.nn.init.normal_(p)
+    batch, losses, _ = model.batch()
+    with torch.no_grad():
+        fast, slow = (score(model.environment, p, batch.drawn) for p in (model.policy, model.slow))
+        assert (fast.log_pb - slow.log_pb).abs().max() > 0.1
+        wanted = TrajectoryBalance()(fast._replace(log_pb=slow.log_pb), fast)["balance"]
+    assert float(losses["balance"].detach()) == pytest.approx(float(wanted), rel=1e-5)
+    likelihood = -fast.log_pb.sum(1).mean()
+    assert float(losses["backward/likelihood"].detach()) == pytest.approx(float(likelihood))
+    losses["balance"].backward()
+    assert all(p.grad is None for p in model.policy.backward_policy.parameters())
+    plain = gflownet(
+        TrajectoryBalance(), backward="learned", backward_objective=TrajectoryLikelihood(rate=1)
+    )
+    assert plain.slow is None
+
+
+def test_the_costs_of_a_policy_gradient_are_those_of_the_copy():
+    options = {"backward": "learned", "backward_objective": TrajectoryLikelihood(rate=0.1)}
+    model = gflownet(ActorCritic(), Hypergrid(2, 5), **options)
+    for p in model.policy.backward_policy.parameters():
+        torch.nn.init.normal_(p)
+    batch, losses, _ = model.batch()
+    with torch.no_grad():
+        then = score(model.environment, model.policy, batch.drawn)
+        slow = score(model.environment, model.slow, batch.drawn)
+        wanted = ActorCritic()(then, then._replace(log_pb=slow.log_pb))["critic"]
+    assert float(losses["critic"].detach()) == pytest.approx(float(wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("objective", "options", "message"),
+    [
+        (TrajectoryBalance, {"replay": PrioritizedReplay(4)}, "does not learn from single steps"),
+        (FlowMatching, {"exploration": Exploration(heads=2)}, "several heads of a policy"),
+        (
+            TrajectoryBalance,
+            {"exploration": Exploration(heads=2), "backward": "shared"},
+            "several heads of a policy",
+        ),
+        (
+            SoftQ,
+            {"exploration": Exploration(heads=2), "replay": PrioritizedReplay(4)},
+            "those of one policy",
+        ),
+        (
+            partial(SoftQ, rate=0.5),
+            {"backward": "learned", "backward_objective": TrajectoryLikelihood(rate=0.1)},
+            "one slow copy between them",
+        ),
+    ],
+)
+def test_parts_that_cannot_work_together_are_refused(objective, options, message):
+    with pytest.raises(InputError, match=message):
+        gflownet(objective(), **options)
+
+
+def test_arguments_out_of_range_are_refused():
+    for make, message in (
+        (partial(Exploration, heads=0), "heads must be at least 1"),
+        (partial(Exploration, random_prior=1.0), "0 with one head"),
+        (partial(Exploration, heads=2, share=0.0), "share above 0"),
+        (partial(PrioritizedReplay, exponent=-1.0), "exponent must not be negative"),
+        (partial(TrajectoryLikelihood, rate=0.0), "rate must be above 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make()
