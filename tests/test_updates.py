@@ -547,9 +547,9 @@ def test_the_oldest_steps_make_room_for_new_ones_which_come_first():
     drawn = sample(environment, policy, noise(environment, 5, 9))
     replay.largest = 7.0
     replay.keep(drawn)
-    assert replay.count == 105
+    assert replay.count == 55
     fresh, _ = steps_of(drawn)
-    place = torch.arange(90, 105) % 40
+    place = torch.arange(40, 55) % 40
     assert torch.equal(replay.pieces[0][place], fresh.states)
     torch.testing.assert_close(replay.scale[place], torch.full((15,), 7.0**0.5).double())
     other = PrioritizedReplay(5000, 40)
@@ -557,7 +557,7 @@ def test_the_oldest_steps_make_room_for_new_ones_which_come_first():
     for kept, again in zip(replay.pieces, other.pieces, strict=True):
         assert torch.equal(kept, again)
     assert torch.equal(other.scale, replay.scale)
-    assert (other.count, other.largest) == (105, 7.0)
+    assert (other.count, other.largest) == (55, 7.0)
 
 
 def test_soft_q_learns_from_the_replayed_steps_alone():
