@@ -879,8 +879,8 @@ def guide_for(environment):
 
 
 def prioritized():
-    """With weights that are right in the end."""
-    return PrioritizedReplay(1024, 20_000, anneal=160)
+    """With weights that are nearly right in the end."""
+    return PrioritizedReplay(1024, 20_000, anneal=300)
 
 
 METHODS = {  # name: objective, backward policy, how that learns by itself, and more
@@ -905,7 +905,12 @@ METHODS = {  # name: objective, backward policy, how that learns by itself, and 
     "RL-T": (TrustRegion, "uniform", None),
     "PPO": (ClippedPolicy, "uniform", None, lambda: {"updates": 2}),
     "TB-TS": (TrajectoryBalance, "uniform", None, lambda: {"exploration": Exploration(heads=4)}),
-    "Q-Much": (SoftQ, "uniform", None, lambda: {"replay": prioritized(), "lr": 3e-2}),
+    "Q-Much": (
+        SoftQ,
+        "uniform",
+        None,
+        lambda: {"replay": prioritized(), "batch_size": 128, "lr": 3e-2},
+    ),
     "soft DQN": (
         partial(SoftQ, munchausen=0.0),
         "uniform",
