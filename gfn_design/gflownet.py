@@ -412,6 +412,7 @@ class GFlowNet(LightningModule):
             "log_z": self.log_z,
             "length": trajectories.alive.sum(1).float().mean(),
         }
+        columns |= self.data.counts()
         columns |= {f"loss/{name}": loss.detach() for name, loss in losses.items()}
         self.log_dict(columns, batch_size=self.batch_size)
 
