@@ -123,7 +123,7 @@ class FunctionData(_OneScore):
         cache_size: int = 100_000,
     ) -> None:
         workers = function_workers(function, n_workers, timeout)
-        scorer = Scorer(name_of(function), workers, 1, retries, failed, cache_size)
+        scorer = Scorer(name_of(function), workers, None, retries, failed, cache_size)
         super().__init__(scorer, exponent, scale, minimum, maximum)
 
 
@@ -166,5 +166,5 @@ class CommandData(_OneScore):
                 f"n_workers must be at least 1, since a command is one, got {n_workers}"
             )
         workers = [ProgramWorker(command, timeout) for _ in range(n_workers)]
-        scorer = Scorer(f"'{command}'", workers, 1, retries, failed, cache_size)
+        scorer = Scorer(f"'{command}'", workers, None, retries, failed, cache_size)
         super().__init__(scorer, exponent, scale, minimum, maximum)

@@ -141,10 +141,10 @@ class MoleculeData(ScoredData):
         for term in terms:
             if term.function is not None:
                 workers = function_workers(term.function, n_workers, timeout)
-                scorers.append(Scorer(name_of(term.function), workers, 1, *rest))
+                scorers.append(Scorer(name_of(term.function), workers, None, *rest))
             elif term.command is not None:
                 worker = ProgramWorker(term.command, timeout)
-                scorers.append(Scorer(f"'{term.command}'", [worker], 1, *rest))
+                scorers.append(Scorer(f"'{term.command}'", [worker], None, *rest))
         super().__init__(scorers)
 
     def prepare_data(self) -> None:

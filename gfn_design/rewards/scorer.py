@@ -43,7 +43,7 @@ class Scorer:
     Args:
         name: Who scores, as sentences begin with it.
         workers: Each takes an equal part of the texts.
-        width: Numbers for each text.
+        width: Each answer is a list of so many numbers; None: a number.
         retries: How often a text is tried again.
         failed: ``stop`` raises for the first text that cannot be scored; ``floor`` goes on without
             its numbers, logs the first such text and counts all.
@@ -58,7 +58,7 @@ class Scorer:
         self,
         name: str,
         workers: Sequence[Worker],
-        width: int = 1,
+        width: int | None = None,
         retries: int = 0,
         failed: Policy = "stop",
         cache_size: int = 100_000,
@@ -154,9 +154,13 @@ class Scorer:
         return None
 
     def _row(self, answer: Any) -> Row:
-        row = tuple(map(_number, answer)) if self.width > 1 else (_number(answer),)
+        if self.width is None:
+            return (_number(answer),)
+        row = tuple(map(_number, answer))
         if len(row) != self.width:
-            raise ScoringError(f"returned {len(row)} numbers for one text, not {self.width}")
+            raise ScoringError(
+                f"returned {_several(len(row), 'number')} for a text, not {self.width}"
+            )
         return row
 
     def _stop(self, problem: ScoringError, texts: list[str]) -> InputError:
@@ -191,9 +195,13 @@ def answers_for(texts: Sequence[str], answers: Iterable[Any] | None) -> list[Any
         kind = type(answers).__name__
         raise ScoringError(f"returned a {kind} and not one number for each text") from error
     if len(given) != len(texts):
-        wanted = f"{len(texts)} text{'s' if len(texts) != 1 else ''}"
-        raise ScoringError(f"returned {len(given)} numbers for {wanted}")
+        got = f"{_several(len(given), 'number')} for {_several(len(texts), 'text')}"
+        raise ScoringError(f"returned {got}")
     return given
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def raised(error: Exception) -> str:

@@ -62,6 +62,7 @@ class SEHProxy(nn.Module):
 
     def __init__(self, weights: Path | None = None, transposed: bool = False) -> None:
         super().__init__()
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
         from torch_geometric.nn.aggr import Set2Set
 
@@ -90,7 +91,7 @@ class SEHProxy(nn.Module):
             self.sum_up.lstm.load_state_dict(
                 {f"{p}_l0": w[f"set2set.lstm.{p}_l0"] for p in recurrent}
             )
-        except (KeyError, RuntimeError, OSError, ValueError) as error:
+        except (SafetensorError, KeyError, RuntimeError, OSError) as error:
             raise InputError(f"{path}: holds no weights of the sEH proxy ({error})") from error
         self.requires_grad_(False)
 
