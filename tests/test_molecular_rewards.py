@@ -2,9 +2,11 @@
 
 import csv
 import gzip
+import importlib.util
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -253,6 +255,37 @@ def test_seh_weights_are_verified_by_what_they_hold(data_folder, tmp_path, monke
     save_file(tensors, tmp_path / source.download)
     with pytest.raises(InputError, match="not the published"):
         locate("seh_mpnn")
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_prepare_script_of_seh(data_folder, tmp_path, protocol):
+    """Of a file with the layout of the public one, which is read and never loaded."""
+    from safetensors.numpy import load_file
+
+    path = Path(__file__).parents[1] / "datasets" / "seh_mpnn" / "prepare.py"
+    if not path.exists():
+        pytest.skip("datasets/ belongs to the repository and not to the source package")
+    spec = importlib.util.spec_from_file_location("prepare_seh_mpnn", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    source = MODEL_SOURCES["seh_mpnn"]
+    tensors = load_file(data_folder / source.file)
+    found = [np.zeros(3, np.float32) for _ in range(script.ARRAYS)]
+    for place, (name, _) in script.SHAPES.items():
+        found[place] = tensors[name]
+    original, output = tmp_path / "best_params.pkl.gz", tmp_path / source.download
+    original.write_bytes(gzip.compress(pickle.dumps(found, protocol)))
+    script.prepare(original, output)
+    assert source.content(output) == source.content_sha256
+    found[2] = found[2].T.copy()
+    original.write_bytes(gzip.compress(pickle.dumps(found, protocol)))
+    output.unlink()
+    with pytest.raises(InputError, match="does not hold the published weights"):
+        script.prepare(original, output)
+    assert list(tmp_path.iterdir()) == [original]
+    original.write_bytes(b"no pickle")
+    with pytest.raises(InputError, match="cannot be read as a compressed pickle"):
+        script.prepare(original, output)
 
 
 # Molecules that are good in several ways.
