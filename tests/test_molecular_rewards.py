@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -257,7 +258,7 @@ def test_seh_weights_are_verified_by_what_they_hold(data_folder, tmp_path, monke
         locate("seh_mpnn")
 
 
-@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("protocol", [3, 5])
 def test_prepare_script_of_seh(data_folder, tmp_path, protocol):
     """Of a file with the layout of the public one, which is read and never loaded."""
     from safetensors.numpy import load_file
@@ -274,11 +275,11 @@ def test_prepare_script_of_seh(data_folder, tmp_path, protocol):
     for place, (name, _) in script.SHAPES.items():
         found[place] = tensors[name]
     original, output = tmp_path / "best_params.pkl.gz", tmp_path / source.download
-    original.write_bytes(gzip.compress(pickle.dumps(found, protocol)))
+    original.write_bytes(gzip.compress(pickle.dumps(found, protocol), 1))
     script.prepare(original, output)
     assert source.content(output) == source.content_sha256
     found[2] = found[2].T.copy()
-    original.write_bytes(gzip.compress(pickle.dumps(found, protocol)))
+    original.write_bytes(gzip.compress(pickle.dumps(found, protocol), 1))
     output.unlink()
     with pytest.raises(InputError, match="does not hold the published weights"):
         script.prepare(original, output)
@@ -408,7 +409,7 @@ def tensor(texts): return torch.ones(len(texts))
 def raising(texts): return [1 / (t != "CCO") for t in texts]
 def hanging(texts):
     if "CCO" in texts:
-        time.sleep(10)
+        time.sleep(600)
     return [1.0] * len(texts)
 def dying(texts):
     if "CCO" in texts:
@@ -416,6 +417,12 @@ def dying(texts):
         os._exit(3)
     return [1.0] * len(texts)
 def times(texts, factor=1.0): return [factor * len(t) for t in texts]
+CALLS = []
+def expiring(texts):
+    CALLS.append(texts)
+    if len(CALLS) > 4:
+        raise OSError("licence expired")
+    return [1.0] * len(texts)
 def flaky(texts):
     import pathlib
     mark = pathlib.Path(__file__).with_name("tried")
@@ -497,17 +504,14 @@ def test_in_another_process_the_sentences_are_the_same(own):
     data.teardown("fit")
 
 
-def test_a_hanging_function_is_ended(own):
-    score = FunctionData(own("hanging"), timeout=0.4).scorers[0]
-    start = time.monotonic()
-    with pytest.raises(InputError, match=r"^own.py:hanging took longer than 0.4 s, given 'CCO';"):
-        score(TEXTS)
-    data = FunctionData(own("hanging"), timeout=0.4, minimum=0.5, failed="floor")
+def test_a_hanging_function_is_ended(own, caplog):
+    """Ten minutes early: it would sleep for longer than any test may take."""
+    data = FunctionData(own("hanging"), timeout=1, minimum=0.5, failed="floor")
     assert data.scorers[0](TEXTS) == [(1.0,), (1.0,), None, (1.0,)]
+    assert caplog.messages[0].startswith("own.py:hanging took longer than 1 s, given 'CCO'; such")
     assert data.scorers[0](["CCO", "CCCC"]) == [None, (1.0,)]  # remembered: not asked again
     assert data.counts() == {"scored": 5, "failed": 1}
     data.teardown("fit")
-    assert time.monotonic() - start < 10  # nobody waited for the function
 
 
 def test_a_function_that_ends_its_process_is_started_anew(own):
@@ -619,24 +623,27 @@ def test_a_program_scores_and_stays_open(program):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("time.sleep(10)", r"took longer than 0.4 s, given 'CCO'"),
+        ("time.sleep(600)", r"took longer than 2 s, given 'CCO'"),
         ("sys.exit('no pocket found')", r"ended with exit code 1 .*'no pocket found', given 'CCO'"),
         ("print('error!'); continue", r"wrote 'error!' and not a number, given 'CCO'"),
         ("print('nan'); continue", r"returned nan and not a finite number, given 'CCO'"),
         ("sys.stdout.buffer.write(b'\\xff\\n'); sys.stdout.flush(); continue", "wrote '.' and not"),
     ],
 )
-def test_a_program_that_fails(program, what, message):
-    options = {"timeout": 0.4 if "sleep" in what else 60, "retries": 0}
-    scorer = CommandData(program(what), **options).scorers[0]
-    start = time.monotonic()
-    with pytest.raises(InputError, match=rf"^'.*program.py' {message}"):
-        scorer(TEXTS)
-    data = CommandData(program(what), minimum=0.5, failed="floor", **options)
+def test_a_program_that_fails(program, caplog, what, message):
+    timeout = 2 if "sleep" in what else 60
+    data = CommandData(program(what), minimum=0.5, timeout=timeout, retries=0, failed="floor")
     assert data.scorers[0](TEXTS) == [(1.0,), (2.0,), None, (3.0,)]
+    assert re.match(rf"'.*program.py' {message}", caplog.messages[0])
     assert data.counts() == {"scored": 4, "failed": 1}
     data.teardown("fit")
-    assert time.monotonic() - start < 10
+
+
+def test_a_program_that_fails_stops_a_run(program):
+    scorer = CommandData(program("print('error!'); continue")).scorers[0]
+    message = "program.py' wrote 'error!' and not a number, given 'CCO'; mend it, or set failed"
+    with pytest.raises(InputError, match=message):
+        scorer(TEXTS)
 
 
 def test_a_program_that_talks_too_much_is_not_misread(program):
@@ -769,6 +776,41 @@ def test_floor_keeps_a_run_alive_and_stop_ends_it(own, capsys):
     assert main(["fit", "--config", "own.yaml", "--output", "run"]) == 2
     assert "own.py:none returned None and not one number" in capsys.readouterr().err
     assert not Path("run").exists()
+
+
+@pytest.mark.slow
+def test_stop_ends_a_run_that_goes_on_when_mended(own, capsys):
+    """The sentence, exit code 2, and a checkpoint from before."""
+    from gfn_design.__main__ import main
+
+    data = {"class_path": "FunctionData", "init_args": {"function": "own.py:expiring"}}
+    data["init_args"]["cache_size"] = 0
+    text = CONFIG.partition("data:")[0] + f"data: {json.dumps(data)}\n"
+    text += CONFIG[CONFIG.index("trainer:") : CONFIG.index("evaluate_every")]
+    text = text.replace("max_steps: 3", "max_steps: 8")
+    text += "checkpoint_every: 1\nevaluate_every: 8\ncandidates: 20\n"
+    Path("own.yaml").write_text(text)
+    assert main(["fit", "--config", "own.yaml", "--output", "run"]) == 2
+    error = capsys.readouterr().err
+    assert "own.py:expiring raised OSError (licence expired; own.py, line " in error
+    assert Path("run/checkpoints/last.ckpt").exists()
+    own("expiring").__globals__["CALLS"].clear()
+    Path("own.py").write_text(OWN)
+    own("expiring").__globals__["CALLS"] = type("Forgetful", (list,), {"append": len})()
+    assert main(["fit", "--config", "own.yaml", "--output", "run"]) == 0
+    assert Path("run/candidates.csv").exists()
+
+
+def test_a_call_has_so_many_texts_at_most():
+    sizes = []
+
+    def score(texts):
+        sizes.append(len(texts))
+        return [1.0] * len(texts)
+
+    scorer = Scorer("score", [Here(score), Here(score)])
+    assert scorer([str(i) for i in range(1300)]) == [(1.0,)] * 1300
+    assert sizes == [512, 512, 138, 138]
 
 
 def test_a_worker_speaks_json(tmp_path):

@@ -101,8 +101,8 @@ class FunctionData(_OneScore):
         minimum: Smaller scores count as this one; None asks for positive scores.
         maximum: Larger scores count as this one; None clips nothing.
         n_workers: Processes that score at the same time; 0 scores in this one.
-        timeout: Seconds that a call may take, or its process is ended and a new one started; None
-            waits. A number takes a process, whatever n_workers is.
+        timeout: Seconds that a call (of at most 512 texts) may take, or its process is ended and a
+            new one started; None waits. A number takes a process, whatever n_workers is.
         retries: How often a text that failed is tried again.
         failed: ``stop`` ends the run at the first text that cannot be scored; ``floor`` gives such
             texts the minimum, and counts them in the log.

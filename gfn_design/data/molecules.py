@@ -101,7 +101,8 @@ class MoleculeData(ScoredData):
         minimum: Smaller scores count as this one; also the score of the molecule without atoms.
         n_workers: Processes that compute the properties at the same time, and as many for each
             function; 0 computes in this one. Each command is one process.
-        timeout: Seconds that a call of a function, or a number of a command, may take; None waits.
+        timeout: Seconds that a number of a command, or a call (of at most 512 molecules) of a
+            function or of properties in other processes, may take; None waits.
         retries: How often a molecule that failed is tried again.
         failed: ``stop`` ends the run at the first molecule that cannot be scored; ``floor`` gives
             such molecules the minimum, and counts them in the log.
@@ -125,30 +126,33 @@ class MoleculeData(ScoredData):
             raise InputError("there are no terms; say what is wanted, as in {property: QED}")
         if combine not in ("product", "sum"):
             raise InputError(f"combine must be product or sum, got '{combine}'")
-        self.titles = [term.title() for term in terms]
-        if twice := [x for i, x in enumerate(self.titles) if x in self.titles[:i]]:
+        titles = [term.title() for term in terms]
+        if twice := [x for i, x in enumerate(titles) if x in titles[:i]]:
             raise InputError(f"two terms are called {twice[0]}; give one of them another name")
-        self.terms, self.combine = terms, combine
-        self.exponent, self.scale, self.minimum = exponent, scale, minimum
-        properties = [(t.property, t.reference or "") for t in terms if t.property is not None]
-        self._proxies = any(property_name(name) in PROXIES for name, _ in properties)
+        asked: list[tuple[list[int], Scorer]] = []  # with the places of its terms
         rest = (retries, failed, cache_size)
-        scorers = []
-        if properties:
+        known = [i for i, term in enumerate(terms) if term.property is not None]
+        if known:
+            properties = [(str(terms[i].property), terms[i].reference or "") for i in known]
             find = PropertyValues(properties)  # here in any case, for it refuses what is unknown
-            workers = function_workers(find, n_workers, None, {"properties": properties})
-            scorers.append(Scorer("RDKit", workers, len(properties), *rest))
-        for term in terms:
+            limit = timeout if n_workers else None
+            workers = function_workers(find, n_workers, limit, {"properties": properties})
+            asked.append((known, Scorer("RDKit", workers, len(known), *rest)))
+        for i, term in enumerate(terms):
             if term.function is not None:
                 workers = function_workers(term.function, n_workers, timeout)
-                scorers.append(Scorer(name_of(term.function), workers, None, *rest))
+                asked.append(([i], Scorer(name_of(term.function), workers, None, *rest)))
             elif term.command is not None:
                 worker = ProgramWorker(term.command, timeout)
-                scorers.append(Scorer(f"'{term.command}'", [worker], None, *rest))
-        super().__init__(scorers)
+                asked.append(([i], Scorer(f"'{term.command}'", [worker], None, *rest)))
+        super().__init__([scorer for _, scorer in asked])
+        self.terms, self.titles, self.combine = terms, titles, combine
+        self.exponent, self.scale, self.minimum = exponent, scale, minimum
+        self._asked, self._wanted = asked, [term.desirability() for term in terms]
 
     def prepare_data(self) -> None:
-        if self._proxies:
+        names = [property_name(term.property) for term in self.terms if term.property is not None]
+        if any(name in PROXIES for name in names):
             from gfn_design.data.registry import locate
 
             locate("seh_mpnn")  # on one process
@@ -160,23 +164,18 @@ class MoleculeData(ScoredData):
 
     def values(self, smiles: Numbers[str]) -> Tensor:
         """The value of every term, ``float64[n, terms]``; NaN where there is none."""
-        atoms = [i for i, text in enumerate(smiles) if text]
+        some = [i for i, text in enumerate(smiles) if text]
         values = torch.full((len(smiles), len(self.terms)), torch.nan, dtype=torch.float64)
-        found = [scorer([smiles[i] for i in atoms]) for scorer in self.scorers]
-        by_property = [i for i, term in enumerate(self.terms) if term.property is not None]
-        others = [[i] for i, term in enumerate(self.terms) if term.property is None]
-        for places, rows in zip(
-            [by_property, *others] if by_property else others, found, strict=True
-        ):
-            for i, row in zip(atoms, rows, strict=True):
-                if row is not None:
-                    values[i, places] = torch.tensor(row, dtype=torch.float64)
+        for places, scorer in self._asked:
+            rows = scorer([smiles[i] for i in some])
+            known = [row or (math.nan,) * len(places) for row in rows]
+            found = torch.tensor(known, dtype=torch.float64).view(-1, len(places))
+            values[torch.tensor(some, dtype=torch.int64)[:, None], torch.tensor(places)] = found
         return values
 
     def score(self, values: Tensor) -> Tensor:
         """The scores of molecules with these values, ``float64[n]``; 0 where a value is missing."""
-        wanted = [term.desirability() for term in self.terms]
-        parts = [d(x) for d, x in zip(wanted, values.nan_to_num().unbind(1), strict=True)]
+        parts = [d(x) for d, x in zip(self._wanted, values.nan_to_num().unbind(1), strict=True)]
         weights = torch.tensor([term.weight for term in self.terms], dtype=torch.float64)
         score = combined(torch.stack(parts, 1), weights, self.combine)
         return score.where(values.isfinite().all(1), 0.0)

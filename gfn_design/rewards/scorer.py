@@ -18,6 +18,8 @@ Row = tuple[float, ...]
 Worker = Callable[[list[str]], Callable[[], Sequence[Any]]]
 """Takes texts, and returns what waits for the answers: so several workers can be at it at once."""
 
+AT_ONCE = 512  # texts of one call, so that a time-out means the same in training and evaluation
+
 Policy = Literal["stop", "floor"]
 
 
@@ -99,13 +101,17 @@ class Scorer:
                 close()
 
     def _score(self, texts: list[str]) -> list[Row | None]:
-        n, count = len(texts), len(self.workers)
-        bounds = [n * i // count for i in range(count + 1)]
-        parts = [texts[start:end] for start, end in pairwise(bounds)]
-        jobs = [(w, part) for w, part in zip(self.workers, parts, strict=True) if part]
-        waiting = [(worker, part, worker(part)) for worker, part in jobs]
-        self.scored += n
-        return [row for job in waiting for row in self._settle(*job)]
+        rows: list[Row | None] = []
+        workers = self.workers
+        for first in range(0, len(texts), AT_ONCE * len(workers)):
+            some = texts[first : first + AT_ONCE * len(workers)]
+            bounds = [len(some) * i // len(workers) for i in range(len(workers) + 1)]
+            parts = [some[start:end] for start, end in pairwise(bounds)]
+            jobs = [(worker, part) for worker, part in zip(workers, parts, strict=True) if part]
+            waiting = [(worker, part, worker(part)) for worker, part in jobs]
+            self.scored += len(some)
+            rows += [row for job in waiting for row in self._settle(*job)]
+        return rows
 
     def _settle(
         self, worker: Worker, texts: list[str], wait: Callable[[], Sequence[Any]]
