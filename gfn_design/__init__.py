@@ -15,6 +15,7 @@ _EXPORTS = {
     "BlocksData": "gfn_design.data.blocks",
     "Candidates": "gfn_design.gflownet",
     "ClippedPolicy": "gfn_design.objectives.ppo",
+    "CommandData": "gfn_design.data.functions",
     "DAG": "gfn_design.environments.dag",
     "DataModule": "gfn_design.data.base",
     "DetailedBalance": "gfn_design.objectives.balance",
@@ -22,7 +23,7 @@ _EXPORTS = {
     "Environment": "gfn_design.environments.base",
     "Exploration": "gfn_design.sampling.exploration",
     "FlowMatching": "gfn_design.objectives.balance",
-    "FunctionData": "gfn_design.data.tasks",
+    "FunctionData": "gfn_design.data.functions",
     "GFlowNet": "gfn_design.gflownet",
     "Guide": "gfn_design.guides",
     "Hypergrid": "gfn_design.environments.hypergrid",
@@ -34,6 +35,7 @@ _EXPORTS = {
     "LogVariance": "gfn_design.objectives.balance",
     "MLP": "gfn_design.policies.mlp",
     "ModifiedDetailedBalance": "gfn_design.objectives.balance",
+    "MoleculeData": "gfn_design.data.molecules",
     "MotifData": "gfn_design.data.tasks",
     "Objective": "gfn_design.objectives.base",
     "PessimisticLikelihood": "gfn_design.objectives.backward",
@@ -42,12 +44,14 @@ _EXPORTS = {
     "Replay": "gfn_design.sampling.replay",
     "Reward": "gfn_design.rewards.reward",
     "RewardGuide": "gfn_design.guides",
+    "SEHProxy": "gfn_design.rewards.seh",
     "SachsData": "gfn_design.data.bayesian",
     "Scored": "gfn_design.sampling.trajectories",
     "Sequence": "gfn_design.environments.sequence",
     "SoftQ": "gfn_design.objectives.soft_q",
     "StopGuide": "gfn_design.guides",
     "SubTrajectoryBalance": "gfn_design.objectives.balance",
+    "Term": "gfn_design.data.molecules",
     "Trajectories": "gfn_design.sampling.trajectories",
     "TrajectoryBalance": "gfn_design.objectives.balance",
     "TrajectoryLikelihood": "gfn_design.objectives.backward",
@@ -72,7 +76,9 @@ if TYPE_CHECKING:
     from gfn_design.data.bits import BitsData
     from gfn_design.data.blocks import BlocksData
     from gfn_design.data.energy import EnergyData
-    from gfn_design.data.tasks import FunctionData, HypergridData, KmerData, MotifData
+    from gfn_design.data.functions import CommandData, FunctionData
+    from gfn_design.data.molecules import MoleculeData, Term
+    from gfn_design.data.tasks import HypergridData, KmerData, MotifData
     from gfn_design.environments.base import Environment
     from gfn_design.environments.blocks import block_smiles
     from gfn_design.environments.check import check_environment
@@ -105,6 +111,7 @@ if TYPE_CHECKING:
     from gfn_design.policies.mlp import MLP
     from gfn_design.policies.policy import Policy
     from gfn_design.rewards.reward import LogReward, Reward
+    from gfn_design.rewards.seh import SEHProxy
     from gfn_design.sampling.exploration import Exploration
     from gfn_design.sampling.local_search import LocalSearch
     from gfn_design.sampling.prioritized import PrioritizedReplay

@@ -457,6 +457,7 @@ class GFlowNet(LightningModule):
             "log_z": self.log_z,
             "length": trajectories.alive.sum(1).float().mean(),
         }
+        columns |= self.data.counts()
         columns |= {f"loss/{name}": loss.detach() for name, loss in losses.items()}
         for optimizer in self.trainer.optimizers:
             if isinstance(optimizer, TrustRegionAdam):  # of the latest step, one batch ago

@@ -50,7 +50,11 @@ Candidates: `score` is what the reward is made of, before clip, exponent and sca
 table the normalised value); `draws` says how often a design was drawn. A reward too large for a
 float reads inf; `log_reward`, in nats, is what counts. Some data has more columns: `smiles` is the
 molecule that a chain of blocks spells, `ddg` a binding energy in kcal/mol, and `site` the sequence
-with the E-box inside.
+with the E-box inside; of molecules, every term of the reward in its own units, and `alerts` by
+name.
+
+In `log.csv`, `scored` counts what a function, a program or RDKit was asked for, without repeats,
+and `failed` what could not be scored and counts as the minimum.
 
 Evaluation: `D_TV` is half the sum over all objects of |learned - target| probability, 0 to 1;
 `D_JSD` the Jensen-Shannon divergence, 0 to 0.69; `log_z_error` the error of the learned log Z;

@@ -17,9 +17,10 @@ from gfn_design.data import seh
 from gfn_design.data.bits import WORDS, BitsData, ModeDistance, bits_of
 from gfn_design.data.blocks import BlocksData
 from gfn_design.data.energy import EnergyData
+from gfn_design.data.functions import FunctionData
 from gfn_design.data.registry import table_scores
 from gfn_design.data.tables import kmer_scores
-from gfn_design.data.tasks import FunctionData, KmerData, best_of
+from gfn_design.data.tasks import KmerData, best_of
 from gfn_design.environments.blocks import BLOCKS, block_smiles
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence

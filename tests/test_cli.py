@@ -257,9 +257,9 @@ def zero(texts): return [0.0 for text in texts]
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("column", "must be 8 numbers, got the shape"),
+        ("column", r"scores.py:column returned \[1.0\] and not a number, given '\w{3}'"),
         ("nothing", "returned None"),
-        ("words", "a score must be a number, got 'good'"),
+        ("words", "returned 'good' and not a number"),
         ("zero", "is not a positive number"),
         ("missing", "missing"),
     ],

@@ -124,7 +124,10 @@ def plan(
         case _:
             found = source.resolve(kind, file) if kind else None
             if found and isinstance(found.node, ast.ClassDef):
-                return plan_object(value, Wanted(_base(found), _default_object(default, file)), key)
+                usual = _default_object(default, file)
+                if not usual and schema.is_dataclass(found.node):  # plain values need no class_path
+                    usual = {"class_path": source.importable(found), "init_args": {}}
+                return plan_object(value, Wanted(_base(found), usual), key)
             if found and isinstance(found.node, ast.expr):  # a type alias
                 return plan(value, found.node, found.file, key, default)
             return _untyped(value, key)

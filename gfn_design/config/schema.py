@@ -84,7 +84,7 @@ def _constructor(found: Definition) -> tuple[dict[str, Parameter], bool] | None:
     if not isinstance(node, ast.ClassDef):
         return {}, True  # made at run time
     docs = _argument_docs(node)
-    if _is_dataclass(node):
+    if is_dataclass(node):
         return _fields(node, file, docs), False
     for line in reversed(node.body):
         if isinstance(line, ast.FunctionDef) and line.name == "__init__":
@@ -117,7 +117,7 @@ def _fields(node: ast.ClassDef, file: Path, docs: dict[str, str]) -> dict[str, P
     fields: dict[str, Parameter] = {}
     for parent in reversed(node.bases):
         base = resolve(parent, file)
-        if base and isinstance(base.node, ast.ClassDef) and _is_dataclass(base.node):
+        if base and isinstance(base.node, ast.ClassDef) and is_dataclass(base.node):
             fields |= _fields(base.node, base.file, _argument_docs(base.node))
     for line in node.body:
         match line:
@@ -131,7 +131,8 @@ def _fields(node: ast.ClassDef, file: Path, docs: dict[str, str]) -> dict[str, P
     return fields
 
 
-def _is_dataclass(node: ast.ClassDef) -> bool:
+def is_dataclass(node: ast.ClassDef) -> bool:
+    """Whether a class is decorated as one."""
     return "dataclass" in map(last_name, node.decorator_list)
 
 

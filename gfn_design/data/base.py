@@ -46,8 +46,8 @@ class DataModule(LightningDataModule):
 
     So a proxy never enters a checkpoint or DDP, and training on another reward is training with
     another DataModule. A new task overrides `make_reward`, `modes` if some are known, `held_out`
-    if some objects are to be tested on, `measure` if there is more to say of a result, and
-    `columns` if there is more to say of an object.
+    if some objects are to be tested on, `measure` if there is more to say of a result,
+    `columns` if there is more to say of an object, and `counts` if something is counted.
 
     Attributes:
         reward: log R of finished objects; there after `setup`.
@@ -95,6 +95,10 @@ class DataModule(LightningDataModule):
             environment: What is built.
             texts: The objects, as it writes them.
         """
+        return {}
+
+    def counts(self) -> dict[str, float]:
+        """What has been counted since the start, for the log: numbers by name."""
         return {}
 
     def ready(self, environment: Environment, device: torch.device) -> None:

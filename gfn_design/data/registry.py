@@ -42,6 +42,21 @@ def _gzip_content(path: Path) -> str | None:
         return None
 
 
+def _tensor_content(path: Path) -> str | None:
+    """sha256 of what a file of tensors holds, in the order of their names; None of another file."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError):
+        return None
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class Source:
     """One public data file.
@@ -230,9 +245,27 @@ NETWORK_SOURCES: dict[str, Source] = {
 }
 
 
+# Networks that give scores: tensors by name.
+MODEL_SOURCES: dict[str, Source] = {
+    "seh_mpnn": Source(
+        name="seh_mpnn",
+        file="seh_mpnn/seh_mpnn_bengio2021.safetensors",
+        sha256="d323bf55193330015088004eec83ed1e1c30b6e5b0fe6439d858cf9ca2d4bc04",
+        url="https://github.com/GFNOrg/gflownet/tree/master/mols/data/pretrained_proxy",
+        download="seh_mpnn_bengio2021.safetensors",
+        content_sha256="a66c356b3d938a5382021a6fa2c53a5d4139e02699910edbd7d99cad29c5eb1e",
+        citation="Bengio E et al. Flow network based generative models for non-iterative diverse "
+        "candidate generation. NeurIPS 2021. arXiv:2106.04399",
+        licence="MIT",
+        content=_tensor_content,
+        prepare="datasets/seh_mpnn/prepare.py",
+    )
+}
+
+
 def locate(name: str) -> Path:
     """The verified file of the named data, downloaded if need be."""
-    known = SOURCES | NETWORK_SOURCES
+    known = SOURCES | NETWORK_SOURCES | MODEL_SOURCES
     if name not in known:
         raise InputError(f"There is no table named '{name}'; choose one of {', '.join(known)}.")
     source = known[name]

@@ -1,7 +1,5 @@
-"""The tasks: a hypergrid, tables of k-mers, motifs, and a function of one's own."""
+"""The tasks: a hypergrid, tables of k-mers, and motifs."""
 
-from collections.abc import Callable
-from collections.abc import Sequence as Numbers
 from math import ceil, log
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.rewards.motif import Motif, MotifScore, jaspar_motif
-from gfn_design.rewards.reward import FunctionScore, HypergridScore, Reward, TableScore
+from gfn_design.rewards.reward import HypergridScore, Reward, TableScore
 
 
 class HypergridData(DataModule):
@@ -212,32 +210,4 @@ class MotifData(DataModule):
         if not isinstance(environment, Sequence) or environment.symbols != tuple("ACGT"):
             raise InputError(f"MotifData needs DNA sequences, got {environment.describe()}")
         score = MotifScore(self.motif, environment.length, self.both_strands)
-        return Reward(score, self.exponent, self.scale, self.minimum, self.maximum)
-
-
-class FunctionData(DataModule):
-    """A reward of one's own: any function from a list of texts to one number each.
-
-    Args:
-        function: The function; in a configuration ``file.py:name`` or ``package.module.name``.
-        exponent: The inverse temperature beta.
-        scale: Factor of every reward.
-        minimum: Smaller scores count as this one; None asks for positive scores.
-        maximum: Larger scores count as this one; None clips nothing.
-    """
-
-    def __init__(
-        self,
-        function: Callable[[list[str]], Numbers[float]],
-        exponent: float = 1.0,
-        scale: float = 1.0,
-        minimum: float | None = None,
-        maximum: float | None = None,
-    ) -> None:
-        super().__init__()
-        self.function, self.exponent, self.scale = function, exponent, scale
-        self.minimum, self.maximum = minimum, maximum
-
-    def make_reward(self, environment: Environment) -> Reward:
-        score = FunctionScore(environment, self.function)
         return Reward(score, self.exponent, self.scale, self.minimum, self.maximum)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gfn_design.environments.base import Environment
-from gfn_design.environments.blocks import BLOCKS
+from gfn_design.environments.blocks import BLOCKS, block_smiles
 from gfn_design.errors import InputError
 
 ALPHABETS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY", "bits": "01"}
@@ -52,6 +52,8 @@ class Sequence(Environment):
         self.symbols = tuple(
             known.get(alphabet.lower(), alphabet) if isinstance(alphabet, str) else alphabet
         )
+        self.blocks = next((name for name in BLOCKS if self.symbols == tuple(WORDS[name])), "")
+        self.molecules = bool(self.blocks)
         self.separator = "" if all(len(symbol) == 1 for symbol in self.symbols) else " "
         self.length, self.order = length, order
         self._check_arguments()
@@ -138,6 +140,11 @@ class Sequence(Environment):
     def decode(self, states: Tensor) -> list[str]:
         symbols = (*self.symbols, BLANK)  # a blank is -1, the last of these
         return [self.separator.join([symbols[i] for i in row]) for row in states.tolist()]
+
+    def smiles(self, states: Tensor) -> list[str]:
+        if not self.molecules:
+            return super().smiles(states)
+        return block_smiles(self.decode(states), self.blocks)
 
     def encode(self, texts: Texts[str]) -> Tensor:
         digit = {symbol: i for i, symbol in enumerate(self.symbols)} | {BLANK: -1}

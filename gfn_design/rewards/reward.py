@@ -1,12 +1,10 @@
 """What is wanted: a score of finished objects, turned into a positive reward."""
 
 import math
-from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 
 
@@ -120,32 +118,3 @@ class HypergridScore(nn.Module):
     def forward(self, objects: Tensor) -> Tensor:
         outer, mode = self.regions(objects)
         return self.r0 + self.r1 * outer + self.r2 * mode
-
-
-class FunctionScore(nn.Module):
-    """Any function of texts: an RDKit property, a trained proxy, a table of one's own.
-
-    Args:
-        environment: Writes the objects as text.
-        function: From a list of texts to one number each.
-    """
-
-    def __init__(
-        self, environment: Environment, function: Callable[[list[str]], Sequence[float]]
-    ) -> None:
-        super().__init__()
-        self.decode, self.function = environment.decode, function
-
-    def forward(self, objects: Tensor) -> Tensor:
-        texts = self.decode(objects)
-        scores = self.function(texts)
-        if scores is None:
-            raise InputError("the score function returned None; it must return one number per text")
-        scores = list(scores)
-        if len(scores) != len(texts):
-            name = getattr(self.function, "__name__", type(self.function).__name__)
-            raise InputError(f"{name} gave {len(scores)} scores for {len(texts)} objects")
-        try:
-            return torch.tensor(scores, dtype=torch.float32, device=objects.device)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"a score must be a number, got {scores[0]!r}") from error

@@ -1,0 +1,218 @@
+"""What a chemist wants of molecules: several properties at once, each in its own units."""
+
+import math
+from collections.abc import Callable
+from collections.abc import Sequence as Numbers
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gfn_design.data.functions import ScoredData
+from gfn_design.environments.base import Environment
+from gfn_design.errors import InputError
+from gfn_design.rewards.child import ProgramWorker, function_workers, name_of
+from gfn_design.rewards.desirability import Desirability, combined, desirability
+from gfn_design.rewards.properties import (
+    PROXIES,
+    PropertyValues,
+    alerts,
+    property_name,
+    usual_want,
+)
+from gfn_design.rewards.reward import Reward
+from gfn_design.rewards.scorer import Scorer, ScoringError
+
+
+@dataclass(frozen=True)
+class Term:
+    """One thing that is wanted: a property, a function of one's own, or a program, and its ramp.
+
+    Args:
+        property: Such as QED, SA, logP, TPSA, PAINS, BRENK, similarity, seh, any RDKit descriptor.
+        want: Such as ``2..4``, ``>= 0.6``, ``<= 3 within 0.5``, ``maximise 4..8``, ``/ 8``; QED,
+            similarity, seh and alerts need none.
+        weight: In the mean over all terms.
+        reference: SMILES of the molecule that similarity compares with.
+        function: Instead of a property: from a list of SMILES to one number each.
+        command: Instead of a property: a program that reads SMILES, one a line, and writes numbers.
+        name: Of the term in files; None takes that of the property, the function or the program.
+    """
+
+    property: str | None = None
+    want: str | None = None
+    weight: float = 1.0
+    reference: str | None = None
+    function: Callable[[list[str]], Numbers[float]] | None = None
+    command: str | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if sum(x is not None for x in (self.property, self.function, self.command)) != 1:
+            raise InputError("a term needs one of property, function and command")
+        title = self.title()
+        if self.reference is not None and (self.property or "").lower() != "similarity":
+            raise InputError(f"a reference goes with similarity, not with {title}")
+        if not (self.weight > 0 and math.isfinite(self.weight)):
+            raise InputError(f"the weight of {title} must be positive, got {self.weight}")
+        self.desirability()
+
+    def title(self) -> str:
+        """What the term is called."""
+        if self.name is not None:
+            return self.name
+        if self.property is not None:
+            return property_name(self.property)
+        if self.function is not None:
+            return name_of(self.function).rpartition(":")[2]
+        return str(self.command).split()[0]
+
+    def desirability(self) -> Desirability:
+        """From values of the term to numbers that rise with how good they are.
+
+        Raises:
+            InputError: Nothing is said of what is wanted, or nothing that is understood.
+        """
+        title = self.title()
+        usual = usual_want(property_name(self.property)) if self.property is not None else None
+        if (want := self.want or usual) is None:
+            raise InputError(
+                f"say what is wanted of {title}, as in want: '2..4', '>= 0.6' or 'maximise 4..8'"
+            )
+        try:
+            return desirability(want)
+        except InputError as error:
+            raise InputError(f"want of {title}: {error}") from error
+
+
+class MoleculeData(ScoredData):
+    """Molecules that are good in several ways: a mean of desirabilities, each in its own units.
+
+    Every term turns a value into a desirability, 1 where it is as wanted. A molecule's score is
+    their weighted geometric mean (``product``), which is low if one of them is, or their weighted
+    arithmetic mean (``sum``). R(x) = scale * max(score(x), minimum)^exponent.
+
+    Args:
+        terms: What is wanted (see `Term`).
+        combine: How the terms are put together.
+        exponent: The inverse temperature beta; larger prefers the best molecules more.
+        scale: Factor of every reward.
+        minimum: Smaller scores count as this one; also the score of the molecule without atoms.
+        n_workers: Processes that compute the properties at the same time, and as many for each
+            function; 0 computes in this one. Each command is one process.
+        timeout: Seconds that a number of a command, or a call (of at most 512 molecules) of a
+            function or of properties in other processes, may take; None waits.
+        retries: How often a molecule that failed is tried again.
+        failed: ``stop`` ends the run at the first molecule that cannot be scored; ``floor`` gives
+            such molecules the minimum, and counts them in the log.
+        cache_size: How many molecules are remembered with their values, by canonical SMILES.
+    """
+
+    def __init__(
+        self,
+        terms: list[Term],
+        combine: Literal["product", "sum"] = "product",
+        exponent: float = 1.0,
+        scale: float = 1.0,
+        minimum: float = 1e-3,
+        n_workers: int = 0,
+        timeout: float | None = None,
+        retries: int = 0,
+        failed: Literal["stop", "floor"] = "stop",
+        cache_size: int = 100_000,
+    ) -> None:
+        if not terms:
+            raise InputError("there are no terms; say what is wanted, as in {property: QED}")
+        if combine not in ("product", "sum"):
+            raise InputError(f"combine must be product or sum, got '{combine}'")
+        titles = [term.title() for term in terms]
+        if twice := [x for i, x in enumerate(titles) if x in titles[:i]]:
+            raise InputError(f"two terms are called {twice[0]}; give one of them another name")
+        asked: list[tuple[list[int], Scorer]] = []  # with the places of its terms
+        rest = (retries, failed, cache_size)
+        known = [i for i, term in enumerate(terms) if term.property is not None]
+        if known:
+            properties = [(str(terms[i].property), terms[i].reference or "") for i in known]
+            find = PropertyValues(properties)  # here in any case, for it refuses what is unknown
+            limit = timeout if n_workers else None
+            workers = function_workers(find, n_workers, limit, {"properties": properties})
+            asked.append((known, Scorer("RDKit", workers, len(known), *rest)))
+        for i, term in enumerate(terms):
+            if term.function is not None:
+                workers = function_workers(term.function, n_workers, timeout)
+                asked.append(([i], Scorer(name_of(term.function), workers, None, *rest)))
+            elif term.command is not None:
+                worker = ProgramWorker(term.command, timeout)
+                asked.append(([i], Scorer(f"'{term.command}'", [worker], None, *rest)))
+        super().__init__([scorer for _, scorer in asked])
+        self.terms, self.titles, self.combine = terms, titles, combine
+        self.exponent, self.scale, self.minimum = exponent, scale, minimum
+        self._asked, self._wanted = asked, [term.desirability() for term in terms]
+
+    def prepare_data(self) -> None:
+        names = [property_name(term.property) for term in self.terms if term.property is not None]
+        if any(name in PROXIES for name in names):
+            from gfn_design.data.registry import locate
+
+            locate("seh_mpnn")  # on one process
+
+    def make_reward(self, environment: Environment) -> Reward:
+        if not environment.molecules:
+            raise InputError(f"MoleculeData needs molecules, got {environment.describe()}")
+        return Reward(MoleculeScore(environment, self), self.exponent, self.scale, self.minimum)
+
+    def values(self, smiles: Numbers[str]) -> Tensor:
+        """The value of every term, ``float64[n, terms]``; NaN where there is none."""
+        some = [i for i, text in enumerate(smiles) if text]
+        values = torch.full((len(smiles), len(self.terms)), torch.nan, dtype=torch.float64)
+        for places, scorer in self._asked:
+            rows = scorer([smiles[i] for i in some])
+            known = [row or (math.nan,) * len(places) for row in rows]
+            found = torch.tensor(known, dtype=torch.float64).view(-1, len(places))
+            values[torch.tensor(some, dtype=torch.int64)[:, None], torch.tensor(places)] = found
+        return values
+
+    def score(self, values: Tensor) -> Tensor:
+        """The scores of molecules with these values, ``float64[n]``; 0 where a value is missing."""
+        parts = [d(x) for d, x in zip(self._wanted, values.nan_to_num().unbind(1), strict=True)]
+        weights = torch.tensor([term.weight for term in self.terms], dtype=torch.float64)
+        score = combined(torch.stack(parts, 1), weights, self.combine)
+        return score.where(values.isfinite().all(1), 0.0)
+
+    def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
+        """The value of every term, and the PAINS and BRENK alerts that a molecule hits."""
+        own = type(environment).smiles is not Environment.smiles
+        smiles = environment.smiles(environment.encode(texts)) if own else texts
+        values = self.values(smiles).T.tolist()
+        columns = {
+            title: ["" if math.isnan(x) else f"{x:.6g}" for x in column]
+            for title, column in zip(self.titles, values, strict=True)
+        }
+        return (
+            ({"smiles": smiles} if own else {}) | columns | {"alerts": list(map(_alerts, smiles))}
+        )
+
+
+class MoleculeScore(nn.Module):
+    """The score of `MoleculeData`, of states.
+
+    Args:
+        environment: Writes molecules as SMILES.
+        data: Finds their values.
+    """
+
+    def __init__(self, environment: Environment, data: MoleculeData) -> None:
+        super().__init__()
+        self.write, self.data = environment.smiles, data
+
+    def forward(self, objects: Tensor) -> Tensor:
+        score = self.data.score(self.data.values(self.write(objects)))
+        return score.to(objects.device, torch.float32)
+
+
+def _alerts(smiles: str) -> str:
+    try:
+        return "; ".join(alerts(smiles))
+    except ScoringError:
+        return ""
