@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 # answer before torch is loaded; a configuration may name these without their module.
 _EXPORTS = {
     "ActorCritic": "gfn_design.objectives.actor_critic",
+    "ActionLayout": "gfn_design.environments.graph",
     "BackwardActorCritic": "gfn_design.objectives.backward",
     "BackwardBalance": "gfn_design.objectives.backward",
     "BackwardObjective": "gfn_design.objectives.base",
@@ -24,6 +25,8 @@ _EXPORTS = {
     "FlowMatching": "gfn_design.objectives.balance",
     "FunctionData": "gfn_design.data.tasks",
     "GFlowNet": "gfn_design.gflownet",
+    "Graph": "gfn_design.environments.graph",
+    "GraphEnvironment": "gfn_design.environments.graph",
     "Guide": "gfn_design.guides",
     "Hypergrid": "gfn_design.environments.hypergrid",
     "HypergridData": "gfn_design.data.tasks",
@@ -76,6 +79,7 @@ if TYPE_CHECKING:
     from gfn_design.environments.blocks import block_smiles
     from gfn_design.environments.check import check_environment
     from gfn_design.environments.dag import DAG
+    from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment
     from gfn_design.environments.hypergrid import Hypergrid
     from gfn_design.environments.sequence import Sequence
     from gfn_design.errors import InputError

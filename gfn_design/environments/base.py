@@ -33,6 +33,7 @@ class Environment(nn.Module, ABC):
         slot_sizes: How many values each slot of the flattened state can take (0, 1, ...).
         fixed_length: Every trajectory has `max_steps` actions, and there is no stop.
         n_states: `state_index` lies below it; None where the states cannot be numbered.
+        molecules: Objects are molecules, of which `smiles` gives the SMILES.
     """
 
     n_actions: int
@@ -41,6 +42,7 @@ class Environment(nn.Module, ABC):
     slot_sizes: tuple[int, ...]
     fixed_length: bool = False
     n_states: int | None = None
+    molecules: bool = False
 
     @property
     def stop(self) -> int:
@@ -86,6 +88,15 @@ class Environment(nn.Module, ABC):
         Raises:
             InputError: A text is not an object of this environment.
         """
+
+    def smiles(self, states: Tensor) -> list[str]:
+        """Canonical SMILES of finished states, where these are `molecules`.
+
+        What `decode` gives, unless objects are written otherwise. RDKit reads every one of them.
+        """
+        if not self.molecules:
+            raise TypeError(f"the objects of {self.describe()} are no molecules")
+        return self.decode(states)
 
     def state_index(self, states: Tensor) -> Tensor:
         """A number in ``[0, n_states)`` for each state, different for different ones."""
