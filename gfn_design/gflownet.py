@@ -151,6 +151,11 @@ class GFlowNet(LightningModule):
                 f"{type(objective).__name__} needs an environment all of whose states are objects, "
                 f"got {environment.describe()}"
             )
+        if objective.scores_states and not environment.legal(environment.initial(1))[0, -1]:
+            raise InputError(
+                f"{type(objective).__name__} needs an environment all of whose states are objects, "
+                f"and the source of {environment.describe()} is none"
+            )
         if environment.n_backward_actions == 1:  # nothing to learn
             backward_objective = None
         if batch_size < 1:
@@ -339,7 +344,14 @@ class GFlowNet(LightningModule):
             self._noise(n, HISTORIES, self.draws) if self.backward_objective else None,
             self._noise(2 * (n - first), SEARCHED, self.draws) if search else None,
         )
-        return self.parts, self.data.reward_on(self.device), noise
+        return self.parts, self._state_reward(), noise
+
+    def _state_reward(self) -> Reward:
+        """log R of finished states, which share the reward of their object evenly."""
+        reward, environment = self.data.reward_on(self.device), self.environment
+        if not environment.copies:
+            return reward
+        return lambda states: reward(states) - environment.log_copies(states).float()
 
     def _accept(self, batch: Batch) -> None:
         """Count a batch that was just drawn, and keep what is learned from again."""
@@ -404,10 +416,12 @@ class GFlowNet(LightningModule):
     def _log_batch(self, trajectories: Trajectories, losses: dict[str, Tensor]) -> None:
         """Log what the progress bar and the log show; Lightning's logging is slow, so rarely."""
         self.found.update(self._gather)
+        copies = self.environment.log_copies(trajectories.objects)
+        log_reward = trajectories.log_reward + copies.float()  # of the object
         columns: dict[str, Tensor | float] = {
             "trajectories": float(self.trajectories),
-            "reward": trajectories.log_reward.exp().mean(),
-            "log_reward": trajectories.log_reward.mean(),
+            "reward": log_reward.exp().mean(),
+            "log_reward": log_reward.mean(),
             "distinct": float(len(self.found)),
             "log_z": self.log_z,
             "length": trajectories.alive.sum(1).float().mean(),
@@ -426,7 +440,7 @@ class GFlowNet(LightningModule):
         n_states = self.environment.n_states
         if self._target is None and n_states is not None and n_states <= self.exact_limit:
             target = target_distribution(self.environment, self.log_reward)
-            self._target = Target(*(field.cpu() for field in target))
+            self._target = target.cpu()
         return self._target
 
     @property

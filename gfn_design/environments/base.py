@@ -34,6 +34,7 @@ class Environment(nn.Module, ABC):
         fixed_length: Every trajectory has `max_steps` actions, and there is no stop.
         n_states: `state_index` lies below it; None where the states cannot be numbered.
         molecules: Objects are molecules, of which `smiles` gives the SMILES.
+        copies: Several finished states may be the same object; `log_copies` counts them.
     """
 
     n_actions: int
@@ -43,6 +44,7 @@ class Environment(nn.Module, ABC):
     fixed_length: bool = False
     n_states: int | None = None
     molecules: bool = False
+    copies: bool = False
 
     @property
     def stop(self) -> int:
@@ -79,11 +81,16 @@ class Environment(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, states: Tensor) -> list[str]:
-        """The states as text, equal for equal objects and different for different ones."""
+        """The states as text, equal for equal objects and different for different ones.
+
+        Without `copies` different states are different objects, whether finished or not.
+        """
 
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> Tensor:
         """The states that `texts` spell; the inverse of `decode`.
+
+        With `copies` it takes finished objects, and gives one state of each.
 
         Raises:
             InputError: A text is not an object of this environment.
@@ -97,6 +104,18 @@ class Environment(nn.Module, ABC):
         if not self.molecules:
             raise TypeError(f"the objects of {self.describe()} are no molecules")
         return self.decode(states)
+
+    def log_copies(self, objects: Tensor) -> Tensor:
+        """log of how many finished states are the same object as each: ``float64[batch]``.
+
+        A state is trained on the log-reward of its object less this, so that an object is built
+        with probability R / Z, however many states it has. Zeros where every state is an object
+        of its own, that is without `copies`.
+
+        Args:
+            objects: Finished states, ``int64[batch, *state_shape]``.
+        """
+        return torch.zeros(len(objects), dtype=torch.float64, device=objects.device)
 
     def state_index(self, states: Tensor) -> Tensor:
         """A number in ``[0, n_states)`` for each state, different for different ones."""
