@@ -23,6 +23,8 @@ _EXPORTS = {
     "Environment": "gfn_design.environments.base",
     "Exploration": "gfn_design.sampling.exploration",
     "FlowMatching": "gfn_design.objectives.balance",
+    "Fragment": "gfn_design.environments.vocabulary",
+    "Fragments": "gfn_design.environments.fragments",
     "FunctionData": "gfn_design.data.tasks",
     "GFlowNet": "gfn_design.gflownet",
     "Graph": "gfn_design.environments.graph",
@@ -79,9 +81,11 @@ if TYPE_CHECKING:
     from gfn_design.environments.blocks import block_smiles
     from gfn_design.environments.check import check_environment
     from gfn_design.environments.dag import DAG
+    from gfn_design.environments.fragments import Fragments
     from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment
     from gfn_design.environments.hypergrid import Hypergrid
     from gfn_design.environments.sequence import Sequence
+    from gfn_design.environments.vocabulary import Fragment
     from gfn_design.errors import InputError
     from gfn_design.evaluation.exact import target_distribution, terminating_distribution
     from gfn_design.gflownet import Candidates, GFlowNet
