@@ -59,6 +59,7 @@ from gfn_design.training_step import (
     unpacked,
 )
 
+REJECTED = 20.0  # nats less for objects that the environment rejects
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
 CPU = torch.device("cpu")
 CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
@@ -291,7 +292,7 @@ class GFlowNet(LightningModule):
         reward = self.data.reward_on(objects.device)
         with torch.autocast(objects.device.type, enabled=False):  # in full precision always
             scores = reward.score(objects)
-            log_reward = reward.log_of(scores)
+            log_reward = reward.log_of(scores) - self._penalty(objects)
         self._check(objects, log_reward)
         return scores, log_reward
 
@@ -349,9 +350,21 @@ class GFlowNet(LightningModule):
     def _state_reward(self) -> Reward:
         """log R of finished states, which share the reward of their object evenly."""
         reward, environment = self.data.reward_on(self.device), self.environment
-        if not environment.copies:
+        if not environment.copies and not environment.rejects:
             return reward
-        return lambda states: reward(states) - environment.log_copies(states).float()
+
+        def share(states: Tensor) -> Tensor:
+            whole = reward(states) - self._penalty(states)
+            return whole - environment.log_copies(states).to(whole)
+
+        return share
+
+    def _penalty(self, objects: Tensor) -> Tensor:
+        """What is taken off log R of objects that are rejected, in nats."""
+        if not self.environment.rejects:
+            return torch.zeros(len(objects), device=objects.device)
+        bad = [reason is not None for reason in self.environment.rejected_for(objects)]
+        return REJECTED * torch.tensor(bad, dtype=torch.float32, device=objects.device)
 
     def _accept(self, batch: Batch) -> None:
         """Count a batch that was just drawn, and keep what is learned from again."""

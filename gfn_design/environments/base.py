@@ -35,6 +35,8 @@ class Environment(nn.Module, ABC):
         n_states: `state_index` lies below it; None where the states cannot be numbered.
         molecules: Objects are molecules, of which `smiles` gives the SMILES.
         copies: Several finished states may be the same object; `log_copies` counts them.
+        rejects: Objects may hold what is not wanted, as `rejected_for` says. They are trained on a
+            reward that is e^-20 of what it would be, and are no candidates.
     """
 
     n_actions: int
@@ -45,6 +47,7 @@ class Environment(nn.Module, ABC):
     n_states: int | None = None
     molecules: bool = False
     copies: bool = False
+    rejects: bool = False
 
     @property
     def stop(self) -> int:
@@ -116,6 +119,10 @@ class Environment(nn.Module, ABC):
             objects: Finished states, ``int64[batch, *state_shape]``.
         """
         return torch.zeros(len(objects), dtype=torch.float64, device=objects.device)
+
+    def rejected_for(self, objects: Tensor) -> list[str | None]:
+        """Why each object is rejected; None if it is not."""
+        return [None] * len(objects)
 
     def state_index(self, states: Tensor) -> Tensor:
         """A number in ``[0, n_states)`` for each state, different for different ones."""

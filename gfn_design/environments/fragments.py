@@ -1,24 +1,16 @@
 """Molecules grown from fragments, joined at attachment points."""
 
 import hashlib
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gfn_design.environments.decompositions import Block, Decompositions
+from gfn_design.environments.assembly import Assembly
 from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment
 from gfn_design.environments.numbering import Enumerated
-from gfn_design.environments.pieces import Piece, joined, pieces
-from gfn_design.environments.vocabulary import Fragment, mark, marked, parsed, vocabulary
+from gfn_design.environments.vocabulary import Fragment, mark, marked, vocabulary
 from gfn_design.errors import InputError
-
-if TYPE_CHECKING:
-    from rdkit.Chem import Mol
-
-REMEMBERED = 2**17  # molecules whose SMILES and copies are kept
 
 
 class Fragments(Enumerated, GraphEnvironment):
@@ -45,7 +37,7 @@ class Fragments(Enumerated, GraphEnvironment):
         min_blocks: Of a molecule, likewise.
         core: A SMILES with points marked by ``[*]``: the first block of every molecule.
         forbidden: SMARTS of substructures. A fragment that brings one along wherever it is used is
-            left out; `forbidden_in` finds them where they come about otherwise.
+            left out; molecules that come to hold one otherwise are rejected at the end.
         numbered: Number the states, for exact evaluation, if there are at most so many.
     """
 
@@ -81,13 +73,12 @@ class Fragments(Enumerated, GraphEnvironment):
             else [marked(smiles, f"{name}, fragment {i}") for i, smiles in enumerate(fragments, 1)]
         )
         self.max_blocks, self.min_blocks = max_blocks, min_blocks
-        self.forbidden = {smarts: _pattern(smarts) for smarts in forbidden or ()}
-        self.pieces = self._allowed(pieces(listed, name), name)
-        self.core = None if core is None else _core(core)
-        if self.core is not None and (bad := self._brings(self.core)):
-            raise InputError(f"core: '{core}' holds '{bad}', which is forbidden")
         self.name, self.n_slots = name, max_blocks
-        self.every = self.pieces + ([] if self.core is None else [self.core])
+        self.assembly = Assembly(listed, name, min_blocks, max_blocks, core, forbidden or ())
+        self.rejects = bool(forbidden)
+        self.every = self.assembly.pieces  # the core, if there is one, last
+        self.core = self.every[-1] if core is not None else None
+        self.pieces = self.every[: len(self.every) - (core is not None)]
         self.max_points = max(len(piece.fragment.points) for piece in self.every)
         self._check_size()
         self._make_tables()
@@ -102,26 +93,8 @@ class Fragments(Enumerated, GraphEnvironment):
             slots,
             points,
         )
-        self._ways = Decompositions(self.pieces, min_blocks, max_blocks, self.core)
-        self._smiles: dict[bytes, str] = {}
-        self._log_copies: dict[str, float] = {}
         self._make_layout()
         self.number_states(numbered)
-
-    def _allowed(self, every: list[Piece], name: str) -> list[Piece]:
-        kept = [piece for piece in every if not self._brings(piece)]
-        if not kept:
-            raise InputError(f"{name}: every fragment holds a forbidden substructure")
-        return kept
-
-    def _brings(self, piece: Piece) -> str | None:
-        """A pattern that the fragment matches both bare and joined to something everywhere."""
-        inside = set(range(piece.molecule.GetNumAtoms()))
-        for smarts, pattern in self.forbidden.items():
-            matches = piece.full.GetSubstructMatches(pattern, maxMatches=10**4)
-            if piece.molecule.HasSubstructMatch(pattern) and any(inside >= set(m) for m in matches):
-                return smarts
-        return None
 
     def _check_size(self) -> None:
         """Every molecule can grow to `min_blocks`: one that could not must not be begun."""
@@ -279,26 +252,7 @@ class Fragments(Enumerated, GraphEnvironment):
 
     def decode(self, states: Tensor) -> list[str]:
         """Canonical SMILES, with a hydrogen at every open point; empty at a source without core."""
-        packed = states.cpu().numpy()
-        keys = [row.tobytes() for row in packed]
-        if len(self._smiles) > REMEMBERED:
-            self._smiles.clear()
-        for key, row in zip(keys, packed, strict=True):
-            if key not in self._smiles:
-                self._smiles[key] = self._spell(row.tolist())
-        return [self._smiles[key] for key in keys]
-
-    def _spell(self, row: list[int]) -> str:
-        from rdkit import Chem
-
-        slots = self.n_slots
-        kinds = [kind for kind in row[:slots] if kind >= 0]
-        bonds = []
-        for slot in range(1, len(kinds)):
-            parent, at, own = row[slots + slot], row[2 * slots + slot], row[3 * slots + slot]
-            there = self.every[kinds[parent]].fragment.points[at]
-            bonds.append((parent, there, slot, self.every[kinds[slot]].fragment.points[own]))
-        return Chem.MolToSmiles(joined([self.every[kind].molecule for kind in kinds], bonds))
+        return self.assembly.smiles(states[:, :-2].tolist())
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """A state of each molecule, of as few blocks as can be; stereo marks are not read.
@@ -306,62 +260,16 @@ class Fragments(Enumerated, GraphEnvironment):
         Raises:
             InputError: A text is no SMILES, or the molecule cannot be built.
         """
-        rows = []
-        for text in texts:
-            block = self._ways.find(self._read(text))
-            if block is None:
-                core = "" if self.core is None else " on the core"
-                raise InputError(
-                    f"'{text}' cannot be built of {self.min_blocks} to {self.max_blocks} fragments "
-                    f"of {self.name}{core}"
-                )
-            rows.append(self._row(block))
+        rows = [[*self.assembly.row(text), -1, -1] for text in texts]
         states = torch.tensor(rows, dtype=torch.int64, device=self.sizes.device)
         return states.view(-1, 4 * self.n_slots + 2)
 
-    def _read(self, text: str) -> "Mol":
-        from rdkit import Chem
-
-        molecule = parsed(text)
-        Chem.RemoveStereochemistry(molecule)
-        return molecule
-
-    def _row(self, root: Block) -> list[int]:
-        blocks: list[tuple[int, int, int, int]] = []
-
-        def add(block: Block, parent: int, at: int) -> None:
-            slot = len(blocks)
-            blocks.append((block.piece, parent, at, block.point))
-            for point, child in block.children:
-                add(child, slot, point)
-
-        add(root, -1, -1)
-        blocks += [(-1, -1, -1, -1)] * (self.n_slots - len(blocks))
-        return [*(x for row in zip(*blocks, strict=True) for x in row), -1, -1]
-
     def log_copies(self, objects: Tensor) -> Tensor:
-        """See `Environment`; counted by `Decompositions`, once for each molecule."""
-        texts = self.decode(objects)
-        if len(self._log_copies) > REMEMBERED:
-            self._log_copies.clear()
-        for text in texts:
-            if text not in self._log_copies:
-                ways = self._ways.count(self._read(text)) if text else 0
-                self._log_copies[text] = math.log(ways) if ways else -math.inf
-        copies = [self._log_copies[text] for text in texts]
+        copies = self.assembly.log_copies(self.decode(objects))
         return torch.tensor(copies, dtype=torch.float64, device=objects.device)
 
-    def forbidden_in(self, texts: Sequence[str]) -> list[str | None]:
-        """The first forbidden pattern that each molecule holds; None if it holds none."""
-        found: list[str | None] = []
-        for text in texts:
-            molecule = parsed(text) if self.forbidden else None
-            patterns = self.forbidden.items()
-            holds = (
-                s for s, p in patterns if molecule is not None and molecule.HasSubstructMatch(p)
-            )
-            found.append(next(holds, None))
-        return found
+    def rejected_for(self, objects: Tensor) -> list[str | None]:
+        return self.assembly.forbidden_in(self.decode(objects))
 
     # ---- Molecules as graphs -------------------------------------------------------------------
 
@@ -400,17 +308,3 @@ class Fragments(Enumerated, GraphEnvironment):
         features = torch.cat([ends, upward.long()], 1)
         whole = torch.stack([(picked[:, 0] >= 0).long(), present.sum(1)], 1)
         return Graph(nodes, torch.cat([up, up.flip(0)], 1), features, batch, slot, whole)
-
-
-def _pattern(smarts: str) -> "Mol":
-    from rdkit import Chem, rdBase
-
-    with rdBase.BlockLogs():
-        pattern = Chem.MolFromSmarts(smarts)
-    if pattern is None or not pattern.GetNumAtoms():
-        raise InputError(f"forbidden: '{smarts}' is not a SMARTS that RDKit reads")
-    return pattern
-
-
-def _core(smiles: str) -> Piece:
-    return Piece(marked(smiles, "core"), "core")
