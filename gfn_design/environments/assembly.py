@@ -130,7 +130,8 @@ class Assembly:
         return next(holds, None)
 
 
-K, V = TypeVar("K"), TypeVar("V")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 def _each(known: dict[K, V], keys: Sequence[K], find: Callable[[K], V]) -> list[V]:
