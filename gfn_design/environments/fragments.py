@@ -31,8 +31,8 @@ class Fragments(Enumerated, GraphEnvironment):
     the same molecule: `log_copies` counts the states of each molecule, exactly.
 
     Args:
-        fragments: ``druglike``, ``seh_72``, ``seh_105``, a file (see `vocabulary`), or a list of
-            SMILES with points marked by ``[*]``.
+        fragments: ``druglike``, ``seh_72``, ``seh_105`` or a file (see `vocabulary`), a list of
+            SMILES with points marked by ``[*]``, or of `Fragment`.
         max_blocks: Of a molecule, the core included.
         min_blocks: Of a molecule, likewise.
         core: A SMILES with points marked by ``[*]``: the first block of every molecule.
@@ -54,12 +54,12 @@ class Fragments(Enumerated, GraphEnvironment):
 
     def __init__(
         self,
-        fragments: str | list[str] = "druglike",
+        fragments: str | list[str] | tuple[Fragment, ...] = "druglike",
         max_blocks: int = 9,
         min_blocks: int = 1,
         core: str | None = None,
         forbidden: list[str] | None = None,
-        numbered: int = 100_000,
+        numbered: int = 50_000,
     ) -> None:
         super().__init__()
         if not 1 <= min_blocks <= max_blocks:
@@ -67,11 +67,12 @@ class Fragments(Enumerated, GraphEnvironment):
                 f"min_blocks must be from 1 to max_blocks, got {min_blocks} and {max_blocks}"
             )
         name = fragments if isinstance(fragments, str) else "fragments"
-        listed: Sequence[Fragment] = (
-            vocabulary(fragments)
-            if isinstance(fragments, str)
-            else [marked(smiles, f"{name}, fragment {i}") for i, smiles in enumerate(fragments, 1)]
-        )
+        listed: list[Fragment] = []
+        if isinstance(fragments, str):
+            listed += vocabulary(fragments)
+        else:
+            for i, it in enumerate(fragments, 1):
+                listed.append(marked(it, f"{name}, fragment {i}") if isinstance(it, str) else it)
         self.max_blocks, self.min_blocks = max_blocks, min_blocks
         self.name, self.n_slots = name, max_blocks
         self.assembly = Assembly(listed, name, min_blocks, max_blocks, core, forbidden or ())
