@@ -72,7 +72,8 @@ class Fragments(Enumerated, GraphEnvironment):
             listed += vocabulary(fragments)
         else:
             for i, it in enumerate(fragments, 1):
-                listed.append(marked(it, f"{name}, fragment {i}") if isinstance(it, str) else it)
+                where = f"{name}, fragment {i}"
+                listed.append(it if isinstance(it, Fragment) else marked(str(it), where))
         self.max_blocks, self.min_blocks = max_blocks, min_blocks
         self.name, self.n_slots = name, max_blocks
         self.assembly = Assembly(listed, name, min_blocks, max_blocks, core, forbidden or ())
