@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Trainer
 from rdkit import Chem
 
+from gfn_design.__main__ import main
 from gfn_design.candidates import draw_candidates
 from gfn_design.config import build_section
 from gfn_design.config.check import Object
@@ -20,7 +21,7 @@ from gfn_design.environments.automorphisms import count_automorphisms
 from gfn_design.environments.check import check_environment
 from gfn_design.environments.check_states import ContractError
 from gfn_design.environments.fragments import Fragments
-from gfn_design.environments.pieces import Piece
+from gfn_design.environments.pieces import Piece, outline
 from gfn_design.environments.vocabulary import (
     DRUGLIKE,
     Fragment,
@@ -143,7 +144,7 @@ def test_copies_are_the_states_that_spell_the_same_molecule(name: str) -> None:
     ],
 )
 def test_automorphisms(smiles: str, automorphisms: int) -> None:
-    assert count_automorphisms(Chem.MolFromSmiles(smiles)) == automorphisms
+    assert count_automorphisms(outline(Chem.MolFromSmiles(smiles))) == automorphisms
 
 
 def reward(texts: list[str]) -> list[float]:
@@ -430,14 +431,14 @@ def test_files_of_ones_own(tmp_path: Path) -> None:
     [
         ("a.smi", "[*]C\n[*]c1cc\n", r"a\.smi, line 2: '\[\*\]c1cc' is not a SMILES"),
         ("a.smi", "[*]C\n\nCC\n", r"a\.smi, line 3: 'CC' has no attachment point"),
-        ("a.smi", "\n", r"a\.smi: holds no fragment"),
+        ("a.smi", "\n", r"a\.smi: holds nothing"),
         ("a.csv", "name,points\nC,0\n", r"a\.csv: .* no column 'smiles'"),
         ("a.csv", "smiles,points\nC,one\n", r"a\.csv, row 1: points must be places of atoms"),
         ("a.csv", "smiles,points,entry\nCC,0,1\n", r"a\.csv, row 1: .*entry one of them"),
         ("a.csv", "smiles,points,entry\n[*]CC,,1\n", r"a\.csv, row 1: an entry is one of"),
-        ("a.json", "{", r"a\.json: cannot be read as a vocabulary"),
+        ("a.json", "{", r"a\.json: cannot be read"),
         ("a.json", "[3]", r"a\.json, entry 1: expected a SMILES"),
-        ("a.json", '["[*]C"', r"a\.json: cannot be read as a vocabulary"),
+        ("a.json", '["[*]C"', r"a\.json: cannot be read"),
         ("a.csv", "smiles,points\nCC,2\n", r"fragment 1: 'CC' has 2 atoms, counted from 0; got p"),
         ("a.csv", "smiles,points\nCF,1\n", r"fragment 1: 'CF': atom 1 has no valence left"),
         ("a.csv", "smiles,points\nC,0 0 0 0 0\n", r"'C': atom 0 has no valence left"),
@@ -476,6 +477,20 @@ def test_fragments_are_mined() -> None:
         mine(DRUGS, at_least=9)
     with pytest.raises(InputError, match=r"mine\.smi, molecule 2: 'C\(' is not a SMILES"):
         mine(["CC", "C("], where="mine.smi")
+
+
+def test_mine_writes_a_vocabulary(tmp_path: Path, capsys) -> None:
+    molecules, output = tmp_path / "mine.smi", tmp_path / "mine_fragments.csv"
+    molecules.write_text("\n".join(DRUGS))
+    assert main(["mine", str(molecules), "--at_least", "1"]) == 0
+    found = read_vocabulary(output)
+    assert found == tuple(fragment for fragment, _ in mine(DRUGS, at_least=1))
+    assert f"{len(found)} fragments" in capsys.readouterr().out
+    molecules.write_text("CCO\nC1CC\n")
+    assert main(["mine", str(molecules), "--output", str(tmp_path / "a.csv")]) == 2
+    assert "mine.smi, molecule 2: 'C1CC' is not a SMILES" in capsys.readouterr().err
+    assert not (tmp_path / "a.csv").exists()
+    assert main(["mine", str(molecules), "--output", str(tmp_path / "a.smi")]) == 2
 
 
 def test_hydrogens_follow_the_joins() -> None:

@@ -2,15 +2,12 @@
 
 from collections import Counter
 from math import factorial, prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gfn_design.environments.pieces import atom_key
-
-if TYPE_CHECKING:
-    from rdkit.Chem import Mol
+from gfn_design.environments.pieces import Outline
 
 
-def count_automorphisms(molecule: "Mol") -> int:
+def count_automorphisms(molecule: Outline) -> int:
     """Permutations of heavy atoms that keep elements, charges, hydrogens and bonds; no stereo.
 
     Bonds outside rings make a tree of the ring systems and the other atoms. What hangs on each of
@@ -22,22 +19,21 @@ def count_automorphisms(molecule: "Mol") -> int:
 
 
 class _Tree:
-    def __init__(self, molecule: "Mol") -> None:
-        self.keys = [(*atom_key(atom), atom.GetTotalNumHs()) for atom in molecule.GetAtoms()]
+    def __init__(self, molecule: Outline) -> None:
+        self.keys = list(zip(molecule.keys, molecule.hydrogens, strict=True))
         self.ring: list[dict[int, Any]] = [{} for _ in self.keys]  # bonds in rings, by neighbour
         self.tree: list[dict[int, Any]] = [{} for _ in self.keys]  # the others
-        for bond in molecule.GetBonds():
-            one, other = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-            bonds, kind = self.ring if bond.IsInRing() else self.tree, bond.GetBondType()
-            bonds[one][other] = bonds[other][one] = kind
+        for one, other, order, in_ring in molecule.bonds:
+            bonds = self.ring if in_ring else self.tree
+            bonds[one][other] = bonds[other][one] = order
         self.classes: dict[Any, int] = {}
         self.shapes: dict[Any, list[tuple[int, dict[int, int]]]] = {}  # ring systems seen so far
         self.known: dict[tuple[int, int], tuple[int, int]] = {}
         self.systems: dict[int, list[int]] = {}
 
     def automorphisms(self) -> int:
-        alike = Counter(zip(self.keys, map(len, self.tree), map(len, self.ring), strict=True))
         kinds = list(zip(self.keys, map(len, self.tree), map(len, self.ring), strict=True))
+        alike = Counter(kinds)
         rarest = min(range(len(kinds)), key=lambda atom: alike[kinds[atom]])
         others = [atom for atom, kind in enumerate(kinds) if kind == kinds[rarest]]
         seen = [self.rooted(atom, -1) for atom in others]
@@ -59,7 +55,8 @@ class _Tree:
                         kind, inner = self.rooted(other, member)
                         hanging.append((bond, kind))
                         ways *= inner
-                ways *= prod(map(factorial, Counter(hanging).values()))
+                if len(hanging) > 1:
+                    ways *= prod(map(factorial, Counter(hanging).values()))
                 colours[member] = self._class((self.keys[member], tuple(sorted(hanging))))
             if len(system) == 1:
                 self.known[atom, before] = self._class(("atom", colours[atom])), ways

@@ -8,11 +8,12 @@ m (m - 1) ... (m - d + 1) choices of points. These are counted by dynamic progra
 that may be joins, from the leaves in, and divided by |Aut(M)|.
 """
 
+from collections import Counter
 from math import perm
 from typing import TYPE_CHECKING, NamedTuple
 
 from gfn_design.environments.automorphisms import count_automorphisms
-from gfn_design.environments.pieces import Piece, atom_key
+from gfn_design.environments.pieces import Piece, outline
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -76,7 +77,7 @@ class Decompositions:
         total = sum(_coefficient(on.whole, n) for n in range(self.min_blocks, self.max_blocks + 1))
         if not total:
             return 0
-        ways, rest = divmod(total, count_automorphisms(molecule))
+        ways, rest = divmod(total, count_automorphisms(on.outline))
         assert not rest, "every way is laid on a molecule in as many ways as that on itself"
         return ways
 
@@ -97,13 +98,13 @@ class _Molecule:
 
     def __init__(self, ways: Decompositions, molecule: "Mol") -> None:
         self.ways = ways
-        self.neighbours: list[list[int]] = [
-            [n.GetIdx() for n in atom.GetNeighbors()] for atom in molecule.GetAtoms()
-        ]
+        self.outline = outline(molecule)
+        self.neighbours: list[list[int]] = [[] for _ in self.outline.keys]
         self.cuttable: set[Bond] = set()
-        for bond in molecule.GetBonds():
-            if bond.GetBondTypeAsDouble() == 1.0 and not bond.IsInRing():
-                one, other = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        for one, other, order, in_ring in self.outline.bonds:
+            self.neighbours[one].append(other)
+            self.neighbours[other].append(one)
+            if order == 1 and not in_ring:
                 self.cuttable |= {(one, other), (other, one)}
         self.placements = self._place(molecule)
         self.under: dict[Bond, list[tuple[Placement, int]]] = {}  # by bond from outside to inside
@@ -123,13 +124,10 @@ class _Molecule:
 
     def _place(self, molecule: "Mol") -> list[Placement]:
         """All ways to lay a fragment on a part that single bonds outside rings bound."""
-        here: dict[tuple[int, int, bool, int], int] = {}
-        for atom in molecule.GetAtoms():
-            key = atom_key(atom)
-            here[key] = here.get(key, 0) + 1
+        here = Counter(self.outline.keys)
         placements = []
         for number, piece in enumerate(self.ways.pieces):
-            if any(here.get(key, 0) < count for key, count in piece.keys.items()):
+            if not piece.keys <= here:
                 continue
             found = molecule.GetSubstructMatches(piece.query, uniquify=False, maxMatches=10**6)
             for atoms in found:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gfn_design.environments.vocabulary import Fragment, parsed
 from gfn_design.errors import InputError
@@ -17,6 +17,34 @@ AtomKey = tuple[int, int, bool, int]
 def atom_key(atom: Any) -> AtomKey:
     """Element, charge, aromaticity and isotope of an atom."""
     return atom.GetAtomicNum(), atom.GetFormalCharge(), atom.GetIsAromatic(), atom.GetIsotope()
+
+
+class Outline(NamedTuple):
+    """What a molecule is made of, as plain lists.
+
+    Attributes:
+        keys: Of each atom, see `atom_key`.
+        hydrogens: On each atom.
+        bonds: Two atoms, the order (1.5 if aromatic), and whether it is in a ring.
+    """
+
+    keys: list[AtomKey]
+    hydrogens: list[int]
+    bonds: list[tuple[int, int, float, bool]]
+
+
+def outline(molecule: "Mol") -> Outline:
+    """The outline of a molecule; by index, since RDKit's iterators are slow."""
+    atoms = [molecule.GetAtomWithIdx(i) for i in range(molecule.GetNumAtoms())]
+    bonds = [molecule.GetBondWithIdx(i) for i in range(molecule.GetNumBonds())]
+    return Outline(
+        [atom_key(atom) for atom in atoms],
+        [atom.GetTotalNumHs() for atom in atoms],
+        [
+            (b.GetBeginAtomIdx(), b.GetEndAtomIdx(), b.GetBondTypeAsDouble(), b.IsInRing())
+            for b in bonds
+        ],
+    )
 
 
 def joined(parts: Sequence["Mol"], bonds: Iterable[tuple[int, int, int, int]]) -> "Mol":

@@ -111,17 +111,21 @@ def read_vocabulary(path: Path) -> tuple[Fragment, ...]:
     Raises:
         InputError: A row is no fragment; the message names it.
     """
-    try:
-        rows = _rows(path)
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read as a vocabulary ({error})") from error
-    if not rows:
-        raise InputError(f"{path}: holds no fragment")
-    return tuple(_fragment(row, where) for where, row in rows)
+    return tuple(_fragment(row, where) for where, row in _rows(path))
 
 
 def _rows(path: Path) -> list[tuple[str, Any]]:
-    """What each row holds, and what to call it."""
+    """What each row of a file holds, and what to call it."""
+    try:
+        rows = _parsed_rows(path)
+    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    if not rows:
+        raise InputError(f"{path}: holds nothing")
+    return rows
+
+
+def _parsed_rows(path: Path) -> list[tuple[str, Any]]:
     kind = path.suffix.lower()
     if kind == ".json":
         content = json.loads(path.read_text())
@@ -247,6 +251,12 @@ def parsed(smiles: str, where: str = "") -> "Mol":
     if len(Chem.GetMolFrags(molecule)) > 1:
         raise InputError(f"{name} is several molecules; expected one")
     return molecule
+
+
+def mine_file(path: Path, at_least: int = 2) -> list[tuple[Fragment, int]]:
+    """See `mine`; the molecules are the lines of a .smi file, or the column smiles of a .csv."""
+    rows = [row if isinstance(row, str) else row.get("smiles") for _, row in _rows(path)]
+    return mine([text or "" for text in rows], at_least, str(path))
 
 
 def mine(smiles: Sequence[str], at_least: int = 2, where: str = "") -> list[tuple[Fragment, int]]:
