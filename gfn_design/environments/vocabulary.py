@@ -28,7 +28,8 @@ class Fragment(NamedTuple):
     entry: int | None = None
 
 
-# Fragments common in drugs; small, so that a few of them make a molecule of the size of a drug.
+# Fragments common in drugs; small, so that a few of them make a molecule of the size of a drug, and
+# mostly such that a point may as well stay open.
 DRUGLIKE = (
     "[*]c1ccccc1",
     "[*]c1ccc([*])cc1",
@@ -46,9 +47,11 @@ DRUGLIKE = (
     "[*]C1CC1",
     "[*]C1CCC([*])CC1",
     "[*]C(=O)N[*]",
-    "[*]S(=O)(=O)N[*]",
+    "[*]NS(=O)(=O)c1ccc([*])cc1",
+    "[*]S(N)(=O)=O",
+    "[*]S(C)(=O)=O",
     "[*]NC(=O)N[*]",
-    "[*]C([*])=O",
+    "[*]CC(=O)N[*]",
     "[*]C[*]",
     "[*]C([*])C",
     "[*]CC[*]",

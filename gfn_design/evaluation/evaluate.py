@@ -77,7 +77,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
         if held is not None:
             some = held[:: max(1, len(held) // TESTED)].to(module.device)
             found = estimated_log_probability(module, some)
-            found = found + module.environment.log_copies(some)
+            found = found + module.environment.log_copies(some)  # as if all were equally likely
             result["correlation"] = metrics.rank_correlation(found, module.log_reward(some))
         equal = torch.full((SAMPLES,), 1 / SAMPLES, dtype=torch.float64)
         result |= module.data.measure(module.environment, drawn.objects.cpu(), equal, None)
