@@ -169,7 +169,7 @@ def test_molecules_are_built_with_probability_of_their_reward(
     network = partial(MLP, width=64, depth=2)
     module = GFlowNet(environment, TrajectoryBalance(), network, batch_size=128, lr=1e-2, seed=1)
     trainer = Trainer(
-        max_steps=120,
+        max_steps=100 if corrected else 40,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -352,8 +352,8 @@ def test_points_are_marked_and_listed() -> None:
 
 def test_the_embedded_vocabulary() -> None:
     assert 20 <= len(vocabulary("druglike")) <= 40
-    environment = Fragments()
-    assert (environment.max_blocks, environment.n_states) == (9, None)
+    assert Fragments(max_blocks=2).n_states < 20_000
+    assert Fragments(numbered=1000).n_states is None
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ class Fragments(Enumerated, GraphEnvironment):
         min_blocks: int = 1,
         core: str | None = None,
         forbidden: list[str] | None = None,
-        numbered: int = 50_000,
+        numbered: int = 20_000,
     ) -> None:
         super().__init__()
         if not 1 <= min_blocks <= max_blocks:
