@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 # answer before torch is loaded; a configuration may name these without their module.
 _EXPORTS = {
     "ActorCritic": "gfn_design.objectives.actor_critic",
+    "ActionLayout": "gfn_design.environments.graph",
     "BackwardActorCritic": "gfn_design.objectives.backward",
     "BackwardBalance": "gfn_design.objectives.backward",
     "BackwardObjective": "gfn_design.objectives.base",
@@ -24,7 +25,11 @@ _EXPORTS = {
     "Exploration": "gfn_design.sampling.exploration",
     "FlowMatching": "gfn_design.objectives.balance",
     "FunctionData": "gfn_design.data.functions",
+    "Fragment": "gfn_design.environments.vocabulary",
+    "Fragments": "gfn_design.environments.fragments",
     "GFlowNet": "gfn_design.gflownet",
+    "Graph": "gfn_design.environments.graph",
+    "GraphEnvironment": "gfn_design.environments.graph",
     "Guide": "gfn_design.guides",
     "Hypergrid": "gfn_design.environments.hypergrid",
     "HypergridData": "gfn_design.data.tasks",
@@ -83,8 +88,11 @@ if TYPE_CHECKING:
     from gfn_design.environments.blocks import block_smiles
     from gfn_design.environments.check import check_environment
     from gfn_design.environments.dag import DAG
+    from gfn_design.environments.fragments import Fragments
+    from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment
     from gfn_design.environments.hypergrid import Hypergrid
     from gfn_design.environments.sequence import Sequence
+    from gfn_design.environments.vocabulary import Fragment
     from gfn_design.errors import InputError
     from gfn_design.evaluation.exact import target_distribution, terminating_distribution
     from gfn_design.gflownet import Candidates, GFlowNet

@@ -86,6 +86,13 @@ def parser() -> Parser:
         "--jobs", type=int, metavar="N", help="runs at a time (default: one per core)"
     )
 
+    mine = add("mine", "find the fragments that molecules of yours are made of (BRICS)")
+    mine.add_argument("molecules", type=Path, metavar="FILE", help=".smi, or .csv with smiles")
+    mine.add_argument("--at_least", type=int, default=2, help="times it is found (default: 2)")
+    mine.add_argument(
+        "--output", type=Path, metavar="FILE.csv", help="default: FILE with _fragments.csv"
+    )
+
     demo = add("demo", "design binding sites of a transcription factor, in under two minutes")
     demo.add_argument("--factor", default="FOXA1", help="any in JASPAR 2026 (default: FOXA1)")
     demo.add_argument("--output", type=Path, metavar="FOLDER", help="default: runs/demo-<factor>")

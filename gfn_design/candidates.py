@@ -1,6 +1,8 @@
 """Distinct objects from a trained module, best first, in files that other tools open."""
 
 import csv
+import logging
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +16,7 @@ from gfn_design.sampling.noise import CANDIDATES
 if TYPE_CHECKING:
     from gfn_design.gflownet import GFlowNet
 
+_log = logging.getLogger(__name__)
 DRAWS_PER_CANDIDATE = 100  # after so many draws for each one asked for, there are no more
 
 
@@ -55,11 +58,16 @@ def draw_candidates(module: "GFlowNet", n: int, draw: int = 0) -> tuple[list[Can
     objects = environment.initial(0).cpu()
     keys, counts = torch.empty(2, 0, dtype=torch.int64)
     draws = turn = 0
+    rejected: Counter[str] = Counter()
     while len(objects) < n and draws < limit:
         drawn = module.draw(batch, CANDIDATES, draw * 2**32 + turn).objects
+        if environment.rejects:
+            reasons = environment.rejected_for(drawn)
+            rejected.update(reason for reason in reasons if reason is not None)
+            drawn = drawn[[reason is None for reason in reasons]]
         objects = torch.cat([objects, drawn.cpu()])
         keys = torch.cat([keys, object_keys(environment, drawn).cpu()])
-        counts = torch.cat([counts, torch.ones(batch, dtype=torch.int64)])
+        counts = torch.cat([counts, torch.ones(len(drawn), dtype=torch.int64)])
         # Every object once, where it was first drawn; of the last turn only what is still needed.
         unique, place = keys.unique(return_inverse=True)
         counts = torch.zeros_like(unique).index_add_(0, place, counts)
@@ -68,6 +76,9 @@ def draw_candidates(module: "GFlowNet", n: int, draw: int = 0) -> tuple[list[Can
         kept = first.argsort()[:n]
         objects, keys, counts = objects[first[kept]], unique[kept], counts[kept]
         draws, turn = draws + batch, turn + 1
+    if rejected:
+        why = ", ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common())
+        _log.warning("rejected %s of %s draws: %s", f"{rejected.total():,}", f"{draws:,}", why)
     objects = objects.to(module.device)
     score, log_reward = module.score_objects(objects)
     texts = environment.decode(objects)

@@ -151,6 +151,26 @@ def compare(options: argparse.Namespace, overrides: Overrides) -> int:
     return 1 if failures else 0
 
 
+def mine(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Write the fragments of a file of molecules, for the environment Fragments."""
+    from gfn_design.environments.vocabulary import mine_file, write_vocabulary
+
+    source: Path = options.molecules
+    path = options.output or source.with_name(f"{source.stem}_fragments.csv")
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"{path}: the fragments are written as CSV; give --output a name in .csv")
+    found = mine_file(source, options.at_least)
+    try:
+        write_vocabulary((fragment for fragment, _ in found), path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    print(f"{len(found)} fragments, the most frequent first:")
+    for fragment, count in found[:10]:
+        print(f"{count:>6}  {fragment.smiles}  points {' '.join(map(str, fragment.points))}")
+    print(f"use them as --model.environment.fragments {path}")
+    return 0
+
+
 def demo(options: argparse.Namespace, overrides: Overrides) -> int:
     """The main job on an embedded default, which needs neither download nor account."""
     # A second thread gains little on small networks, and loses much where the core is in use.
@@ -184,6 +204,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Overrides], int]] = {
     "sample": sample,
     "evaluate": evaluate,
     "compare": compare,
+    "mine": mine,
     "demo": demo,
     "check": check,
 }

@@ -60,6 +60,7 @@ from gfn_design.training_step import (
     unpacked,
 )
 
+REJECTED = 20.0  # nats less for objects that the environment rejects
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
 CPU = torch.device("cpu")
 CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
@@ -151,6 +152,11 @@ class GFlowNet(LightningModule):
             raise InputError(
                 f"{type(objective).__name__} needs an environment all of whose states are objects, "
                 f"got {environment.describe()}"
+            )
+        if objective.scores_states and not environment.legal(environment.initial(1))[0, -1]:
+            raise InputError(
+                f"{type(objective).__name__} needs an environment all of whose states are objects, "
+                f"and the source of {environment.describe()} is none"
             )
         if environment.n_backward_actions == 1:  # nothing to learn
             backward_objective = None
@@ -320,7 +326,7 @@ class GFlowNet(LightningModule):
         reward = self.data.reward_on(objects.device)
         with torch.autocast(objects.device.type, enabled=False):  # in full precision always
             scores = reward.score(objects)
-            log_reward = reward.log_of(scores)
+            log_reward = reward.log_of(scores) - self._penalty(objects)
         self._check(objects, log_reward)
         return scores, log_reward
 
@@ -377,7 +383,26 @@ class GFlowNet(LightningModule):
             self._noise(2 * (n - first), SEARCHED, self.draws) if search else None,
             self._lots(n) if self.policy.heads > 1 else None,
         )
-        return self.parts, self.data.reward_on(self.device), noise
+        return self.parts, self._state_reward(), noise
+
+    def _state_reward(self) -> Reward:
+        """log R of finished states, which share the reward of their object evenly."""
+        reward, environment = self.data.reward_on(self.device), self.environment
+        if not environment.copies and not environment.rejects:
+            return reward
+
+        def share(states: Tensor) -> Tensor:
+            whole = reward(states) - self._penalty(states)
+            return whole - environment.log_copies(states).to(whole)
+
+        return share
+
+    def _penalty(self, objects: Tensor) -> Tensor:
+        """What is taken off log R of objects that are rejected, in nats."""
+        if not self.environment.rejects:
+            return torch.zeros(len(objects), device=objects.device)
+        bad = [reason is not None for reason in self.environment.rejected_for(objects)]
+        return REJECTED * torch.tensor(bad, dtype=torch.float32, device=objects.device)
 
     def _lots(self, n: int) -> Tensor:
         """The randomness that heads are drawn with."""
@@ -449,10 +474,12 @@ class GFlowNet(LightningModule):
     def _log_batch(self, trajectories: Trajectories, losses: dict[str, Tensor]) -> None:
         """Log what the progress bar and the log show; Lightning's logging is slow, so rarely."""
         self.found.update(self._gather)
+        copies = self.environment.log_copies(trajectories.objects)
+        log_reward = trajectories.log_reward + copies.float()  # of the object
         columns: dict[str, Tensor | float] = {
             "trajectories": float(self.trajectories),
-            "reward": trajectories.log_reward.exp().mean(),
-            "log_reward": trajectories.log_reward.mean(),
+            "reward": log_reward.exp().mean(),
+            "log_reward": log_reward.mean(),
             "distinct": float(len(self.found)),
             "log_z": self.log_z,
             "length": trajectories.alive.sum(1).float().mean(),
@@ -475,7 +502,7 @@ class GFlowNet(LightningModule):
         n_states = self.environment.n_states
         if self._target is None and n_states is not None and n_states <= self.exact_limit:
             target = target_distribution(self.environment, self.log_reward)
-            self._target = Target(*(field.cpu() for field in target))
+            self._target = target.cpu()
         return self._target
 
     @property

@@ -7,6 +7,7 @@ the first time. Nothing is trusted by its name: a wrong table would train withou
 
 import gzip
 import hashlib
+import json
 import logging
 import os
 import tempfile
@@ -245,6 +246,36 @@ NETWORK_SOURCES: dict[str, Source] = {
 }
 
 
+def _blocks_content(path: Path) -> str | None:
+    """sha256 of blocks and their stems, whatever the file; None of what holds none."""
+    try:
+        content = json.loads(path.read_text())
+        names, stems = content["block_smi"], content["block_r"]
+        blocks = [[names[i], stems[i]] for i in sorted(names, key=int)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return hashlib.sha256(json.dumps(blocks).encode()).hexdigest()
+
+
+# Fragments and the atoms by which they are joined.
+FRAGMENT_SOURCES: dict[str, Source] = {
+    "seh_105": Source(
+        name="seh_105",
+        file="seh_mpnn/blocks_pdb_105.json",
+        sha256="ed25f3cf663bf840d08ffe5ae31e6aada1181a869c8d31198978cfe124764b63",
+        url="https://raw.githubusercontent.com/GFNOrg/gflownet/master/mols/data/"
+        "blocks_PDB_105.json",
+        download="blocks_PDB_105.json",
+        content_sha256="cb096869a8c1f4eea562ea9ecc0dc34949ce7911d656dfb580c168cdef5ec3dc",
+        citation="Bengio E et al. Flow network based generative models for non-iterative diverse "
+        "candidate generation. NeurIPS 2021. arXiv:2106.04399",
+        licence="MIT",
+        content=_blocks_content,
+        holds="blocks",
+    )
+}
+
+
 # Networks that give scores: tensors by name.
 MODEL_SOURCES: dict[str, Source] = {
     "seh_mpnn": Source(
@@ -265,7 +296,7 @@ MODEL_SOURCES: dict[str, Source] = {
 
 def locate(name: str) -> Path:
     """The verified file of the named data, downloaded if need be."""
-    known = SOURCES | NETWORK_SOURCES | MODEL_SOURCES
+    known = SOURCES | NETWORK_SOURCES | FRAGMENT_SOURCES | MODEL_SOURCES
     if name not in known:
         raise InputError(f"There is no table named '{name}'; choose one of {', '.join(known)}.")
     source = known[name]

@@ -34,6 +34,9 @@ class Environment(nn.Module, ABC):
         fixed_length: Every trajectory has `max_steps` actions, and there is no stop.
         n_states: `state_index` lies below it; None where the states cannot be numbered.
         molecules: Objects are molecules, of which `smiles` gives the SMILES.
+        copies: Several finished states may be the same object; `log_copies` counts them.
+        rejects: Objects may hold what is not wanted, as `rejected_for` says. They are trained on a
+            reward that is e^-20 of what it would be, and are no candidates.
     """
 
     n_actions: int
@@ -43,6 +46,8 @@ class Environment(nn.Module, ABC):
     fixed_length: bool = False
     n_states: int | None = None
     molecules: bool = False
+    copies: bool = False
+    rejects: bool = False
 
     @property
     def stop(self) -> int:
@@ -79,11 +84,16 @@ class Environment(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, states: Tensor) -> list[str]:
-        """The states as text, equal for equal objects and different for different ones."""
+        """The states as text, equal for equal objects and different for different ones.
+
+        Without `copies` different states are different objects, whether finished or not.
+        """
 
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> Tensor:
         """The states that `texts` spell; the inverse of `decode`.
+
+        With `copies` it takes finished objects, and gives one state of each.
 
         Raises:
             InputError: A text is not an object of this environment.
@@ -97,6 +107,22 @@ class Environment(nn.Module, ABC):
         if not self.molecules:
             raise TypeError(f"the objects of {self.describe()} are no molecules")
         return self.decode(states)
+
+    def log_copies(self, objects: Tensor) -> Tensor:
+        """log of how many finished states are the same object as each: ``float64[batch]``.
+
+        A state is trained on the log-reward of its object less this, so that an object is built
+        with probability R / Z, however many states it has. Zeros where every state is an object
+        of its own, that is without `copies`.
+
+        Args:
+            objects: Finished states, ``int64[batch, *state_shape]``.
+        """
+        return torch.zeros(len(objects), dtype=torch.float64, device=objects.device)
+
+    def rejected_for(self, objects: Tensor) -> list[str | None]:
+        """Why each object is rejected; None if it is not."""
+        return [None] * len(objects)
 
     def state_index(self, states: Tensor) -> Tensor:
         """A number in ``[0, n_states)`` for each state, different for different ones."""

@@ -4,6 +4,7 @@ The rules of each state are in `check_states`; here states are found, and the wh
 """
 
 import math
+from collections import Counter
 from functools import partial
 from itertools import cycle, islice, product
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from gfn_design.environments.check_states import (
     STATE_RULES,
     ContractError,
     Tested,
+    finished,
     length_is_right,
 )
 from gfn_design.evaluation.exact import push_forward
@@ -197,8 +199,8 @@ def _flow_is_conserved(tested: Tested, graph: _Graph) -> None:
         number = torch.rand(where.shape, generator=random, dtype=torch.float64) + 0.1
         return number.to(where.device) * where
 
-    finished = _finished(tested.environment, states)
-    reward = positive(finished)
+    done = finished(tested.environment, states)
+    reward = positive(done)
     weight = positive(tested.moves("backward_step", states))
     backward = weight[child, undo] / weight[child].sum(1)
     source = torch.zeros_like(reward)
@@ -212,8 +214,8 @@ def _flow_is_conserved(tested: Tested, graph: _Graph) -> None:
     rule = "the flow out of the source is the sum of the rewards (their ratio)"
     tested.agree(rule, flow[:1] / reward.sum(), 1.0, states, tolerance=1e-9)
     rule = "the policy of a flow builds objects with probability R / Z (its ratio to that)"
-    built = (visits * reward / flow)[finished] * reward.sum() / reward[finished]
-    tested.agree(rule, built, 1.0, states[finished], tolerance=1e-9)
+    built = (visits * reward / flow)[done] * reward.sum() / reward[done]
+    tested.agree(rule, built, 1.0, states[done], tolerance=1e-9)
 
 
 def _push_forward_finds_the_objects(tested: Tested, graph: _Graph) -> None:
@@ -225,7 +227,7 @@ def _push_forward_finds_the_objects(tested: Tested, graph: _Graph) -> None:
     if abs(total - 1) > 1e-9:
         tested.fail("the uniform policy ends with probability 1", total, 1.0)
     found = set(_keys(torch.cat([layer.objects for layer in layers])))
-    objects = set(_keys(graph.states[_finished(environment, graph.states)]))
+    objects = set(_keys(graph.states[finished(environment, graph.states)]))
     if found != objects:
         rule = "push_forward visits exactly the objects"
         tested.fail(rule, f"{len(found)} objects", f"{len(objects)} objects")
@@ -235,16 +237,25 @@ def _uniform(states: Tensor, legal: Tensor) -> Tensor:
     return legal.double().log() - legal.sum(1, keepdim=True).double().log()
 
 
-def _finished(environment: Environment, states: Tensor) -> Tensor:
-    """Which states are objects: ``bool[batch]``."""
-    legal = environment.legal(states)
-    return ~legal.any(1) if environment.fixed_length else legal[:, environment.stop]
+def _copies_are_counted(tested: Tested, graph: _Graph) -> None:
+    """As many finished states are one object as log_copies says."""
+    environment = tested.environment
+    if not environment.copies:
+        return
+    states = graph.states[finished(environment, graph.states)]
+    texts = environment.decode(states)
+    count = Counter(texts)
+    found = tested.attempt("log_copies takes finished states", environment.log_copies, states)
+    expected = torch.tensor([count[text] for text in texts], dtype=torch.float64)
+    rule = "exp(log_copies) finished states are the same object"
+    tested.agree(rule, found.exp(), expected, states, tolerance=1e-9)
 
 
 GRAPH_RULES = (
     _every_path_ends_in_time,
     _parents_can_be_reached,
     _flow_is_conserved,
+    _copies_are_counted,
     _push_forward_finds_the_objects,
 )
 

@@ -105,6 +105,12 @@ class Tested:
         return states.flatten(1).clamp(min=-1).minimum(largest).view_as(states)
 
 
+def finished(environment: Environment, states: Tensor) -> Tensor:
+    """Which states are objects: ``bool[batch]``."""
+    legal = environment.legal(states)
+    return ~legal.any(1) if environment.fixed_length else legal[:, environment.stop]
+
+
 def _kind(x: Any) -> str:
     return f"{x.dtype}{list(x.shape)} on {x.device}" if isinstance(x, Tensor) else repr(x)
 
@@ -228,12 +234,38 @@ def _texts_are_names(tested: Tested, states: Tensor) -> None:
     texts = tested.attempt("decode takes any reachable state", decode, states)
     if not isinstance(texts, list) or [type(text) for text in texts] != [str] * len(states):
         tested.fail("decode gives a text for each state", texts, f"{len(states)} texts", states)
-    _are_different(tested, "different states have different texts", states, texts)
     rule = "encode takes what decode gives"
+    if tested.environment.copies:
+        _texts_are_read(tested, states, texts)
+        return
+    _are_different(tested, "different states have different texts", states, texts)
     again = tested.attempt(rule, lambda some: encode(decode(some)), states)
     if _kind(again) != _kind(states):
         tested.fail("encode gives states", _kind(again), _kind(states), states)
     tested.agree("encode undoes decode", again, states, states)
+
+
+def _texts_are_read(tested: Tested, states: Tensor, texts: list[str]) -> None:
+    """Of each object that has been met, one state is found again, and has copies."""
+    environment = tested.environment
+    done = finished(environment, states)
+    states, texts = (
+        states[done],
+        [text for text, is_done in zip(texts, done, strict=True) if is_done],
+    )
+    rule = "encode takes what decode gives of finished states"
+    again = tested.attempt(rule, lambda some: environment.encode(environment.decode(some)), states)
+    if _kind(again) != _kind(states):
+        tested.fail("encode gives states", _kind(again), _kind(states), states)
+    read = environment.decode(again)
+    for row, (found, expected) in enumerate(zip(read, texts, strict=True)):
+        if found != expected:
+            tested.fail("encode gives a state of the same object", found, expected, states[row:])
+    for some in (states, again):
+        copies = tested.attempt("log_copies takes finished states", environment.log_copies, some)
+        if _kind(copies) != _kind(states.new_zeros(len(states), dtype=torch.float64)):
+            tested.fail("log_copies gives float64[batch]", _kind(copies), "float64[batch]")
+        tested.agree("an object has one copy or more", copies >= 0, True, some)
 
 
 def _numbers_are_names(tested: Tested, states: Tensor) -> None:

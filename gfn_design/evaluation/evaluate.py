@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gfn_design.evaluation import metrics
 from gfn_design.evaluation.exact import Target, terminating_distribution
+from gfn_design.sampling.found import object_keys
 from gfn_design.sampling.noise import EVALUATION, HELD_OUT, uniform_noise
 from gfn_design.sampling.trajectories import sample_backward, score
 
@@ -49,7 +50,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
     log_z = module.log_z
     if target is not None:
         _, probability = terminating_distribution(module.environment, module.policy)
-        probability = probability.cpu()
+        probability = target.of_objects(probability.cpu())
         wanted = target.probability
         result = {
             "D_TV": metrics.total_variation(probability, wanted),
@@ -63,17 +64,20 @@ def evaluate(module: "GFlowNet") -> Evaluation:
         probability = None
         drawn = module(SAMPLES, EVALUATION, module.draws)
         scored = score(module.environment, module.policy, drawn)
-        bound = (drawn.log_reward.double() + (scored.log_pb - scored.log_pf).sum(1)).mean()
+        log_reward = drawn.log_reward.double() - module.environment.log_copies(drawn.objects)
+        bound = (log_reward + (scored.log_pb - scored.log_pf).sum(1)).mean()
         result = {
             "mean_reward": float(drawn.log_reward.exp().mean()),
             "mean_log_reward": float(drawn.log_reward.mean()),
             "log_z_bound": float(bound),
-            "distinct_share": len(drawn.objects.unique(dim=0)) / SAMPLES,
+            "distinct_share": len(object_keys(module.environment, drawn.objects).unique())
+            / SAMPLES,
         }
         held = module.data.held_out(module.environment)
         if held is not None:
             some = held[:: max(1, len(held) // TESTED)].to(module.device)
             found = estimated_log_probability(module, some)
+            found = found + module.environment.log_copies(some)  # as if all were equally likely
             result["correlation"] = metrics.rank_correlation(found, module.log_reward(some))
         equal = torch.full((SAMPLES,), 1 / SAMPLES, dtype=torch.float64)
         result |= module.data.measure(module.environment, drawn.objects.cpu(), equal, None)
@@ -85,7 +89,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
 
 @torch.no_grad()
 def estimated_log_probability(module: "GFlowNet", objects: Tensor) -> Tensor:
-    """log of the probability with which each object is built, in nats: ``float64[n]``.
+    """log of the probability with which each state is built, in nats: ``float64[n]``.
 
     The mean of P_F / P_B over histories drawn from the backward policy, which is unbiased; see
     Zhang et al. (2022), arXiv:2202.01361.

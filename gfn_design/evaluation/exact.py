@@ -97,7 +97,7 @@ def terminating_distribution(environment: Environment, policy: Policy) -> tuple[
     """The exact law of the objects that the forward policy builds.
 
     Returns:
-        ``state_index`` of every object in rising order, and its probability in float64.
+        ``state_index`` of every finished state in rising order, and its probability in float64.
     """
     log_policy = partial(policy.forward_log_probs, dtype=torch.float64)
     objects = _joined(push_forward(environment, log_policy))
@@ -119,14 +119,17 @@ class Target(NamedTuple):
     """What the policy should sample: every object with probability R(x) / Z.
 
     Attributes:
-        packed: Every object in as few bytes as its slots need, ``[n, *state_shape]``.
-        indices: ``state_index`` of every object in rising order.
+        packed: Every object in as few bytes as its slots need, ``[n, *state_shape]``; one of its
+            states, if it has several.
+        indices: ``state_index`` of every finished state in rising order.
         log_reward: ``float64[n]``, in nats.
+        owner: Which object each finished state is, where several may be one; ``int64[states]``.
     """
 
     packed: Tensor
     indices: Tensor
     log_reward: Tensor
+    owner: Tensor | None = None
 
     @property
     def objects(self) -> Tensor:
@@ -143,6 +146,16 @@ class Target(NamedTuple):
         """R(x) / Z: ``float64[n]``."""
         return self.log_reward.softmax(0)
 
+    def of_objects(self, probability: Tensor) -> Tensor:
+        """The probability of every object, from that of every finished state."""
+        if self.owner is None:
+            return probability
+        return torch.zeros_like(self.log_reward).index_add_(0, self.owner, probability)
+
+    def cpu(self) -> "Target":
+        """The same on the CPU."""
+        return Target._make(x if x is None else x.cpu() for x in self)
+
 
 def target_distribution(environment: Environment, log_reward: Callable[[Tensor], Tensor]) -> Target:
     """Enumerate every object with its reward.
@@ -153,5 +166,14 @@ def target_distribution(environment: Environment, log_reward: Callable[[Tensor],
     """
     layers = push_forward(environment, lambda states, legal: legal.double().log())
     packed, indices, _ = _joined(layers)
+    owner = None
+    if environment.copies:
+        texts = [text for part in packed.split(CHUNK) for text in environment.decode(part.long())]
+        first: dict[str, int] = {}  # the objects, and where each comes first
+        for place, text in enumerate(texts):
+            first.setdefault(text, place)
+        number = {text: i for i, text in enumerate(first)}
+        owner = torch.tensor([number[text] for text in texts], device=packed.device)
+        packed = packed[list(first.values())]
     rewards = [log_reward(part.long()).double() for part in packed.split(CHUNK)]
-    return Target(packed, indices, torch.cat(rewards))
+    return Target(packed, indices, torch.cat(rewards), owner)

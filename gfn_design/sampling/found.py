@@ -1,25 +1,33 @@
 """Which objects have been built so far."""
 
+import hashlib
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from gfn_design.environments.base import Environment
+from gfn_design.environments.numbering import state_hash
 
 
 def object_keys(environment: Environment, objects: Tensor) -> Tensor:
     """One number per object: its index, or a 64-bit hash where states are not numbered.
 
-    Two of a million objects share a hash with a probability of about 3e-8.
+    Where several states are one object, the hash is that of its text. Two of a million objects
+    share a hash with a probability of about 3e-8.
     """
+    if environment.copies:
+        keys = [text_hash(text) for text in environment.decode(objects)]
+        return torch.tensor(keys, dtype=torch.int64, device=objects.device)
     if environment.n_states is not None:
         return environment.state_index(objects)
-    slots = objects.flatten(1) + 2
-    key = torch.zeros(len(slots), dtype=torch.int64, device=slots.device)
-    for slot in slots.unbind(1):  # mix the high bits down, multiply, add: wraps around in int64
-        key = (key ^ (key >> 29 & 2**35 - 1)) * -0x61C8864680B583EB + slot
-    return key ^ (key >> 32 & 2**32 - 1)  # the masks make the shifts fill up with zeros
+    return state_hash(objects)
+
+
+def text_hash(text: str) -> int:
+    """A number of 64 bits with its sign, the same on every machine."""
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 class Found:

@@ -24,7 +24,8 @@ class Trajectories(NamedTuple):
         actions: ``int64[batch, steps]``; step t leads from ``states[:, t]`` to the next.
         backward_actions: ``int64[batch, steps]``, undoing them; 0 at a stop and in padding.
         alive: ``bool[batch, steps]``, where a step is taken.
-        log_reward: ``float[batch]``, log R of the objects, in nats.
+        log_reward: ``float[batch]``, log R of the objects, in nats; less `Environment.log_copies`
+            in what is learned from.
     """
 
     states: Tensor
