@@ -11,6 +11,7 @@ from gfn_design.errors import InputError
 EPILOG = """\
 examples:
   gfn-design demo
+  gfn-design demo molecules
   gfn-design fit --config configs/six6/rl_u.yaml --output runs/six6
   gfn-design fit --config configs/six6/rl_u.yaml --trainer.max_steps 500 --model.batch_size=64
   gfn-design sample runs/six6 -n 1000
@@ -70,6 +71,13 @@ def parser() -> Parser:
     sample.add_argument("-n", type=int, default=1000, help="distinct candidates (default: 1000)")
     sample.add_argument("--seed", type=int, default=0, help="another one draws others")
     sample.add_argument("--output", type=Path, metavar="FOLDER", help="default: the run's folder")
+    sample.add_argument("--pick", type=int, metavar="N", help="keep N that are far from each other")
+    sample.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="known molecules (CSV with a column smiles, or SMI): tell the nearest of them",
+    )
 
     evaluate = add("evaluate", "compare what a run samples with what it should sample")
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
@@ -93,9 +101,17 @@ def parser() -> Parser:
         "--output", type=Path, metavar="FILE.csv", help="default: FILE with _fragments.csv"
     )
 
-    demo = add("demo", "design binding sites of a transcription factor, in under two minutes")
-    demo.add_argument("--factor", default="FOXA1", help="any in JASPAR 2026 (default: FOXA1)")
-    demo.add_argument("--output", type=Path, metavar="FOLDER", help="default: runs/demo-<factor>")
+    demo = add("demo", "design binding sites of a transcription factor, or molecules, in minutes")
+    demo.add_argument(
+        "what", nargs="?", choices=("dna", "molecules"), default="dna", help="default: dna"
+    )
+    demo.add_argument("--factor", help="of dna: any in JASPAR 2026 (default: FOXA1)")
+    demo.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="default: runs/demo-<factor>, runs/demo-molecules",
+    )
     demo.add_argument("--seed", type=int, default=0, help="of networks and draws (default: 0)")
 
     check = add("check", "test an environment of your own against the contract")

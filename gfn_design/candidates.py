@@ -3,13 +3,17 @@
 import csv
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
+from gfn_design.environments.base import Environment
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
+from gfn_design.evaluation.evaluate import estimated_log_probability
 from gfn_design.sampling.found import object_keys
 from gfn_design.sampling.noise import CANDIDATES
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 DRAWS_PER_CANDIDATE = 100  # after so many draws for each one asked for, there are no more
+PICTURED = 24  # molecules in a picture, at most
 
 
 class Candidate(NamedTuple):
@@ -30,6 +35,10 @@ class Candidate(NamedTuple):
         reward: R(x).
         log_reward: log R(x), in nats.
         draws: How often it was drawn.
+        log_probability: log of the probability with which it is built, in nats, as estimated from
+            a few of its histories; its other states, if it has any, count as equally likely.
+        smiles: Canonical SMILES, of a molecule.
+        path: Of a molecule, the SMILES that it grew through.
     """
 
     rank: int
@@ -38,11 +47,24 @@ class Candidate(NamedTuple):
     reward: float
     log_reward: float
     draws: int
+    log_probability: float
+    smiles: str | None = None
+    path: str | None = None
+
+
+class _Drawn(NamedTuple):
+    """Distinct objects, in the order in which they were first drawn."""
+
+    texts: list[str]
+    states: Tensor  # int64[n, steps + 1, *state_shape], the object fills the padding
+    draws: list[int]
 
 
 @torch.no_grad()
 def draw_candidates(module: "GFlowNet", n: int, draw: int = 0) -> tuple[list[Candidate], int]:
     """Draw until `n` distinct objects are there, and rank them by reward.
+
+    What the environment rejects is left out; a line in the log says how much, and why.
 
     Args:
         module: A trained module with a reward at hand.
@@ -53,77 +75,199 @@ def draw_candidates(module: "GFlowNet", n: int, draw: int = 0) -> tuple[list[Can
     Returns:
         The candidates, best first, and the number of draws they took.
     """
-    environment, batch = module.environment, max(256, min(n, 4096))
-    limit = max(10_000, DRAWS_PER_CANDIDATE * n)
-    objects = environment.initial(0).cpu()
-    keys, counts = torch.empty(2, 0, dtype=torch.int64)
-    draws = turn = 0
-    rejected: Counter[str] = Counter()
-    while len(objects) < n and draws < limit:
-        drawn = module.draw(batch, CANDIDATES, draw * 2**32 + turn).objects
-        if environment.rejects:
-            reasons = environment.rejected_for(drawn)
-            rejected.update(reason for reason in reasons if reason is not None)
-            drawn = drawn[[reason is None for reason in reasons]]
-        objects = torch.cat([objects, drawn.cpu()])
-        keys = torch.cat([keys, object_keys(environment, drawn).cpu()])
-        counts = torch.cat([counts, torch.ones(len(drawn), dtype=torch.int64)])
-        # Every object once, where it was first drawn; of the last turn only what is still needed.
-        unique, place = keys.unique(return_inverse=True)
-        counts = torch.zeros_like(unique).index_add_(0, place, counts)
-        first = torch.full_like(unique, len(keys))
-        first.scatter_reduce_(0, place, torch.arange(len(keys)), "amin")
-        kept = first.argsort()[:n]
-        objects, keys, counts = objects[first[kept]], unique[kept], counts[kept]
-        draws, turn = draws + batch, turn + 1
-    if rejected:
-        why = ", ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common())
-        _log.warning("rejected %s of %s draws: %s", f"{rejected.total():,}", f"{draws:,}", why)
-    objects = objects.to(module.device)
+    environment = module.environment
+    drawn, draws = _distinct(module, n, draw)
+    objects = drawn.states[:, -1].to(module.device)
     score, log_reward = module.score_objects(objects)
-    texts = environment.decode(objects)
-    best = sorted(range(len(texts)), key=lambda i: (-float(log_reward[i]), texts[i]))
+    log_probability = estimated_log_probability(module, objects) + environment.log_copies(objects)
+    smiles: list[str | None] = [None] * len(objects)
+    paths = smiles
+    if environment.molecules:
+        smiles = list(environment.smiles(objects))
+        paths = [_path(environment.decode, states) for states in drawn.states]
+    best = sorted(range(len(objects)), key=lambda i: (-float(log_reward[i]), drawn.texts[i]))
     return [
         Candidate(
             rank,
-            texts[i],
+            drawn.texts[i],
             float(score[i]),
             float(log_reward[i].exp()),
             float(log_reward[i]),
-            int(counts[i]),
+            drawn.draws[i],
+            float(log_probability[i]),
+            smiles[i],
+            paths[i],
         )
         for rank, i in enumerate(best, 1)
     ], draws
 
 
-def write_candidates(candidates: list[Candidate], module: "GFlowNet", folder: Path) -> list[Path]:
-    """Write ``candidates.csv`` and, for sequences of letters, ``candidates.fasta``.
+def _distinct(module: "GFlowNet", n: int, draw: int) -> tuple[_Drawn, int]:
+    """The first `n` distinct objects of as many draws as that takes, and how many that is."""
+    environment, batch = module.environment, max(256, min(n, 4096))
+    limit = max(10_000, DRAWS_PER_CANDIDATE * n)
+    text_of: dict[int, str] = {}  # the text of each state, by its key
+    row_of: dict[str, int] = {}  # the place of each object, by its text
+    kept: list[Tensor] = []
+    counts: list[int] = []
+    rejected: Counter[str] = Counter()
+    draws = turn = 0
+    while len(row_of) < n and draws < limit:
+        states = module.draw(batch, CANDIDATES, draw * 2**32 + turn).states
+        if environment.rejects:
+            reasons = environment.rejected_for(states[:, -1])
+            rejected.update(reason for reason in reasons if reason is not None)
+            states = states[[reason is None for reason in reasons]]
+        keys = object_keys(environment, states[:, -1]).tolist()
+        first = {key: i for i, key in reversed(list(enumerate(keys))) if key not in text_of}
+        if first:
+            text_of.update(
+                zip(first, environment.decode(states[list(first.values()), -1]), strict=True)
+            )
+        fresh = []
+        for i, key in enumerate(keys):
+            text = text_of[key]
+            if text in row_of:
+                counts[row_of[text]] += 1
+            elif len(row_of) < n:
+                row_of[text] = len(row_of)
+                counts.append(1)
+                fresh.append(i)
+        kept.append(states[fresh].cpu())
+        draws, turn = draws + batch, turn + 1
+    if rejected:
+        why = ", ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common())
+        _log.warning("rejected %s of %s draws: %s", f"{rejected.total():,}", f"{draws:,}", why)
+    longest = max(part.shape[1] for part in kept)
+    return _Drawn(list(row_of), torch.cat([_padded(x, longest) for x in kept]), counts), draws
 
-    The data may have columns of its own, such as the SMILES of a chain of blocks.
-    Each file is written beside its place and then moved there, so that none is ever half written.
+
+def _padded(states: Tensor, length: int) -> Tensor:
+    """Trajectories of `length` states, the object filling up."""
+    more = states[:, -1:].expand(-1, length - states.shape[1], *states.shape[2:])
+    return torch.cat([states, more], 1)
+
+
+def _path(decode: Callable[[Tensor], list[str]], states: Tensor) -> str:
+    """What was there after each step, without repeats: ``c1ccccc1 > Cc1ccccc1``."""
+    return " > ".join(dict.fromkeys(text for text in decode(states) if text))
+
+
+def pick_diverse(candidates: list[Candidate], module: "GFlowNet", n: int) -> list[Candidate]:
+    """The best candidate and others that are far from it and from each other (MaxMin).
+
+    Each next one is that whose nearest among those picked is farthest: molecules by Tanimoto's
+    similarity of fingerprints, sequences by the number of letters that differ.
+
+    Args:
+        candidates: Best first.
+        module: That drew them.
+        n: How many to pick.
+
+    Raises:
+        InputError: The objects have no such distance.
     """
+    smiles, texts = smiles_of(candidates, module), [c.text for c in candidates]
+    n = min(n, len(candidates))
+    if smiles is not None:
+        from gfn_design.report.molecules import farthest
+
+        places = farthest(smiles, n)
+    elif isinstance(module.environment, Sequence):
+        from rdkit.SimDivFilters.rdSimDivPickers import MaxMinPicker
+
+        def differ(i: int, j: int) -> int:
+            return sum(a != b for a, b in zip(texts[i], texts[j], strict=True))
+
+        places = [0][:n]
+        if n > 1:
+            places = list(MaxMinPicker().LazyPick(differ, len(texts), n, firstPicks=[0]))
+    else:
+        raise InputError("--pick is for molecules and sequences, whose distances are known")
+    return [candidates[i] for i in sorted(places)]
+
+
+def smiles_of(candidates: list[Candidate], module: "GFlowNet") -> list[str] | None:
+    """The SMILES of what is, or spells, a molecule; None of anything else."""
+    if module.environment.molecules:
+        return [c.smiles or "" for c in candidates]
+    columns = module.data.columns(module.environment, [c.text for c in candidates])
+    return columns.get("smiles")
+
+
+def write_candidates(
+    candidates: list[Candidate], module: "GFlowNet", folder: Path, reference: Path | None = None
+) -> list[Path]:
+    """Write ``candidates.csv``, and what else such objects are usually kept in.
+
+    Sequences of letters go to ``candidates.fasta``; molecules to ``candidates.smi``,
+    ``candidates.sdf`` (with all columns as properties) and a picture of the first, and have columns
+    that describe them (see `gfn_design.report.molecules`). The data may have columns of its own.
+    Each file is written beside its place and then moved there, so that none is ever half written.
+
+    Args:
+        candidates: In the order in which they are written.
+        module: That drew them.
+        folder: Made if missing.
+        reference: A file of known molecules, of which the nearest is told.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: The folder is a file; or the reference cannot be read, or is given where
+            objects are no molecules.
+    """
+    environment, texts = module.environment, [c.text for c in candidates]
+    more, smiles = module.data.columns(environment, texts), smiles_of(candidates, module)
+    if reference is not None and smiles is None:
+        raise InputError(f"{reference}: a reference is for molecules, which these are not")
+    if smiles is not None:
+        from gfn_design.report.molecules import describe
+
+        more = {"smiles": smiles} | more | describe(smiles, reference)
+    if environment.molecules:
+        more["path"] = [c.path or "" for c in candidates]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{folder}: is a file; choose another --output") from error
-    letters = isinstance(module.environment, Sequence) and not module.environment.separator
-    column = "sequence" if isinstance(module.environment, Sequence) else "object"
-    more = module.data.columns(module.environment, [c.text for c in candidates])
-    path = folder / "candidates.csv"
-    part = path.with_suffix(".part")
+    names = {"rank": [str(c.rank) for c in candidates]}
+    if not (environment.molecules and type(environment).smiles is Environment.smiles):
+        names["sequence" if isinstance(environment, Sequence) else "object"] = texts
+    table = names | more | _numbers(candidates)
+    part = folder / "candidates.part"
     with part.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["rank", column, *more, "score", "reward", "log_reward", "draws"])
-        for i, c in enumerate(candidates):
-            texts = [c.text, *(values[i] for values in more.values())]
-            numbers = (f"{x:.6g}" for x in (c.score, c.reward, c.log_reward))
-            writer.writerow([c.rank, *texts, *numbers, c.draws])
-    part.replace(path)
-    if not letters:
-        return [path]
-    fasta = folder / "candidates.fasta"
-    part.write_text(
-        "".join(f">candidate_{c.rank} reward={c.reward:.6g}\n{c.text}\n" for c in candidates)
-    )
-    part.replace(fasta)
-    return [path, fasta]
+        writer.writerow(table)
+        writer.writerows(zip(*table.values(), strict=True))
+    files = [part.replace(folder / "candidates.csv")]
+    if isinstance(environment, Sequence) and not environment.separator:
+        part.write_text(
+            "".join(f">candidate_{c.rank} reward={c.reward:.6g}\n{c.text}\n" for c in candidates)
+        )
+        files.append(part.replace(folder / "candidates.fasta"))
+    if smiles:
+        from gfn_design.report.molecules import draw_grid, write_sdf
+
+        part.write_text(
+            "".join(
+                f"{text} candidate_{c.rank}\n" for text, c in zip(smiles, candidates, strict=True)
+            )
+        )
+        files.append(part.replace(folder / "candidates.smi"))
+        write_sdf(part, smiles, table)
+        files.append(part.replace(folder / "candidates.sdf"))
+        legends = [f"{c.rank}: score {c.score:.3g}" for c in candidates[:PICTURED]]
+        part.write_bytes(draw_grid(smiles[:PICTURED], legends))
+        files.append(part.replace(folder / "candidates.png"))
+    return files
+
+
+def _numbers(candidates: list[Candidate]) -> dict[str, list[str]]:
+    """The columns that every candidate has."""
+    table = {
+        name: [f"{getattr(c, name):.6g}" for c in candidates]
+        for name in ("score", "reward", "log_reward", "log_probability")
+    }
+    return table | {"draws": [str(c.draws) for c in candidates]}

@@ -15,7 +15,7 @@ from gfn_design.errors import InputError
 
 Overrides = list[tuple[str, str]]
 
-DEMO = Path(__file__).with_name("demo.yaml")
+DEMOS = Path(__file__).with_name("demos")  # configurations
 
 
 def fit(options: argparse.Namespace, overrides: Overrides) -> int:
@@ -96,6 +96,9 @@ def _train(config: dict[str, Any], folder: Path) -> None:
             f"{evaluation.metrics['effective']:,.0f} equally likely designs "
             f"(the target: {evaluation.metrics['target_effective']:,.0f})"
         )
+    start = run.first_logged(folder, "mean_reward")
+    if start is not None:
+        print(f"mean reward went from {start:.4g} to {evaluation.metrics['mean_reward']:.4g}")
     print(f"results are in {trained.folder}/ (its README.md says what each file is)")
 
 
@@ -110,17 +113,23 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
         raise InputError(f"-n must be at least 1, got {options.n}")
     if options.seed < 0:
         raise InputError(f"--seed must not be negative, got {options.seed}")
-    from gfn_design.candidates import draw_candidates, write_candidates
+    if options.pick is not None and options.pick < 1:
+        raise InputError(f"--pick must be at least 1, got {options.pick}")
+    from gfn_design.candidates import draw_candidates, pick_diverse, write_candidates
     from gfn_design.run import open_run
 
     run = open_run(options.run)
     folder = options.output or options.run
     candidates, draws = draw_candidates(run.module, options.n, options.seed)
-    files = write_candidates(candidates, run.module, folder)
-    print(f"{len(candidates)} distinct candidates from {draws:,} draws, best first:")
+    drawn = len(candidates)
+    if options.pick is not None:
+        candidates = pick_diverse(candidates, run.module, options.pick)
+    files = write_candidates(candidates, run.module, folder, options.reference)
+    which = "" if options.pick is None else f", {len(candidates)} of them far apart"
+    print(f"{drawn} distinct candidates from {draws:,} draws{which}, best first:")
     for path in files:
         print(f"  {path}")
-    if len(candidates) < options.n:
+    if drawn < options.n:
         print(f"fewer than the {options.n} asked for: {draws:,} draws held no more")
     return 0
 
@@ -175,10 +184,17 @@ def demo(options: argparse.Namespace, overrides: Overrides) -> int:
     """The main job on an embedded default, which needs neither download nor account."""
     # A second thread gains little on small networks, and loses much where the core is in use.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    flags = [("seed", str(options.seed)), ("data.factor", options.factor)]
-    config = load([DEMO], flags, ROOT)
-    print(f"designing 8 letters of DNA that {options.factor} binds (JASPAR 2026, both strands)")
-    _train(config, options.output or Path("runs", f"demo-{options.factor}"))
+    flags, name = [("seed", str(options.seed))], options.factor or "FOXA1"
+    if options.what == "molecules":
+        if options.factor is not None:
+            raise InputError("--factor is for the demo of dna")
+        print("designing molecules that look like drugs (high QED) and are easy to make (low SA)")
+        name = "molecules"
+    else:
+        flags.append(("data.factor", name))
+        print(f"designing 8 letters of DNA that {name} binds (JASPAR 2026, both strands)")
+    config = load([DEMOS / f"{options.what}.yaml"], flags, ROOT)
+    _train(config, options.output or Path("runs", f"demo-{name}"))
     return 0
 
 

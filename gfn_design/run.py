@@ -14,7 +14,7 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer, seed_everything
 
-from gfn_design.candidates import Candidate, draw_candidates, write_candidates
+from gfn_design.candidates import Candidate, draw_candidates, smiles_of, write_candidates
 from gfn_design.config import build_arguments, build_section, dump, load
 from gfn_design.config.root import ROOT
 from gfn_design.data.base import DataModule
@@ -22,7 +22,7 @@ from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation
 from gfn_design.gflownet import GFlowNet
-from gfn_design.report import plots
+from gfn_design.report import molecules, plots
 from gfn_design.report.log import CSVLog, Progress, SaveLast
 from gfn_design.sampling.noise import EVALUATION
 
@@ -40,6 +40,7 @@ README = """\
 | `checkpoints/last.ckpt` | everything needed to go on or to sample |
 | `evaluation.yaml` | distances to the target at the end |
 | `candidates.csv`, `candidates.fasta` | distinct designs, best first, with score and reward |
+| `candidates.smi`, `candidates.sdf`, `candidates.png` | molecules likewise; a picture |
 | `distribution.png` | learned against target probability of every object |
 | `curve.png` | progress against sampled trajectories |
 | `logo.png` | sequence logo of the best candidates |
@@ -47,11 +48,14 @@ README = """\
 Files that make no sense for this environment are not there.
 
 Candidates: `score` is what the reward is made of, before clip, exponent and scale (of a measured
-table the normalised value); `draws` says how often a design was drawn. A reward too large for a
-float reads inf; `log_reward`, in nats, is what counts. Some data has more columns: `smiles` is the
-molecule that a chain of blocks spells, `ddg` a binding energy in kcal/mol, and `site` the sequence
-with the E-box inside; of molecules, every term of the reward in its own units, and `alerts` by
-name.
+table the normalised value); `draws` says how often a design was drawn, and `log_probability`, in
+nats, how likely it is to be, as estimated from a few of its histories. A reward too large for a
+float reads inf; `log_reward`, in nats, is what counts. Some data has more columns: `ddg` is a
+binding energy in kcal/mol, and `site` the sequence with the E-box inside. Of molecules: `smiles`,
+`inchikey`, `scaffold` (ring systems and what links them), `alerts` (what it has of the PAINS and
+BRENK catalogues), `path` (what it grew through), and with `sample --reference FILE` the `nearest`
+molecule of that file with its `similarity` (Tanimoto's, 0 to 1); and every term of the reward in
+its own units.
 
 In `log.csv`, `scored` counts what a function, a program or RDKit was asked for, without repeats,
 and `failed` what could not be scored and counts as the minimum.
@@ -62,9 +66,12 @@ Evaluation: `D_TV` is half the sum over all objects of |learned - target| probab
 likely objects that would be as diverse; `modes` how many of the known modes training has met.
 Where not all objects can be listed, from samples: `log_z_bound` is at most log Z and reaches it at
 the target; `correlation` is that of held-out objects' probability with their reward, by rank. Of
-graphs: `expected_shd` is the mean number of pairs of nodes that differ from the graph behind the
-data, `edge_auroc` how well edge probabilities find its edges (0.5 is chance), and `..._correlation`
-and `..._mse` compare probabilities of edges, paths and Markov blankets with the exact ones.
+molecules: `top_score` is the mean score of the 100 best candidates, `top_diversity` 1 minus the
+mean Tanimoto similarity of their pairs, `scaffolds` how many ring systems with linkers all of them
+have. Of graphs: `expected_shd` is the mean number of pairs of nodes that differ from the graph
+behind the data, `edge_auroc` how well edge probabilities find its edges (0.5 is chance), and
+`..._correlation` and `..._mse` compare probabilities of edges, paths and Markov blankets with the
+exact ones.
 """
 
 
@@ -268,10 +275,13 @@ def restore(module: GFlowNet, checkpoint: dict[str, Any], path: Path) -> None:
 def report(run: Run, n: int) -> tuple[Evaluation, list[Candidate]]:
     """Evaluate, draw `n` candidates, and write files and pictures into the run's folder."""
     evaluation = run.module.evaluate()
-    rounded = {name: round(value, 6) for name, value in evaluation.metrics.items()}
-    (run.folder / "evaluation.yaml").write_text(yaml.safe_dump(rounded, sort_keys=False))
     candidates, _ = draw_candidates(run.module, n)
     write_candidates(candidates, run.module, run.folder)
+    smiles = smiles_of(candidates, run.module)
+    if smiles:
+        evaluation.metrics.update(molecules.summary(smiles, [c.score for c in candidates]))
+    rounded = {name: round(value, 6) for name, value in evaluation.metrics.items()}
+    (run.folder / "evaluation.yaml").write_text(yaml.safe_dump(rounded, sort_keys=False))
     if evaluation.target is not None:
         ax = plots.axes(5.5, 4.5)
         plots.plot_distribution(evaluation, ax)

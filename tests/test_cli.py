@@ -411,13 +411,13 @@ def test_the_demo_works_visibly(here, capsys):
     """It halves the exact D_TV at least; here with fewer batches than by default."""
     from gfn_design import commands
 
-    short = commands.DEMO.read_text().replace("max_steps: 800", "max_steps: 400")
-    (here / "demo.yaml").write_text(short)
-    commands_demo, commands.DEMO = commands.DEMO, here / "demo.yaml"
+    short = (commands.DEMOS / "dna.yaml").read_text().replace("max_steps: 800", "max_steps: 400")
+    (here / "dna.yaml").write_text(short)
+    demos, commands.DEMOS = commands.DEMOS, here
     try:
         assert main(["demo", "--output", "demo"]) == 0
     finally:
-        commands.DEMO = commands_demo
+        commands.DEMOS = demos
     out = capsys.readouterr().out
     start, end = map(float, re.search(r"D_TV went from ([\d.]+) to ([\d.]+)", out).groups())
     assert end < start / 2

@@ -314,18 +314,15 @@ def test_molecule_data_combines_terms():
     assert (both >= data.make_reward(environment).score(objects)).all()  # the means' inequality
 
 
-def test_columns_have_every_term_and_the_alerts():
+def test_columns_have_every_term():
     environment = chains()
     data = MoleculeData([Term("SA", "<= 3"), Term("QED", name="beauty")])
     texts = ["c1ccccc1 C1CCNC1", "O O"]
     columns = data.columns(environment, texts)
     smiles = block_smiles(texts)
-    assert columns["smiles"] == smiles
     found = PropertyValues([["SA"], ["QED"]])(smiles)
     assert columns["SA"] == [f"{row[0]:.6g}" for row in found]
     assert columns["beauty"] == [f"{row[1]:.6g}" for row in found]
-    assert columns["alerts"][0] == ""
-    assert "BRENK: Oxygen-nitrogen" in columns["alerts"][1] or "peroxide" in columns["alerts"][1]
 
 
 @pytest.mark.parametrize(
@@ -743,7 +740,7 @@ def test_a_chemists_configuration(own, capsys):
     with Path("run/candidates.csv").open() as file:
         rows = list(csv.DictReader(file))
     by_smiles = {row["smiles"]: row for row in rows}
-    assert list(rows[0])[2:9] == ["smiles", "QED", "SA", "similarity", "alert", "raising", "alerts"]
+    assert list(rows[0])[2:8] == ["smiles", "QED", "SA", "similarity", "alert", "raising"]
     assert float(by_smiles["CO"]["log_reward"]) == pytest.approx(4 * math.log(1e-3), abs=1e-3)
     assert by_smiles["CO"]["raising"] == ""
     best = rows[0]

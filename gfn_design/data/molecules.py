@@ -17,12 +17,11 @@ from gfn_design.rewards.desirability import Desirability, combined, desirability
 from gfn_design.rewards.properties import (
     PROXIES,
     PropertyValues,
-    alerts,
     property_name,
     usual_want,
 )
 from gfn_design.rewards.reward import Reward
-from gfn_design.rewards.scorer import Scorer, ScoringError
+from gfn_design.rewards.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -181,17 +180,14 @@ class MoleculeData(ScoredData):
         return score.where(values.isfinite().all(1), 0.0)
 
     def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
-        """The value of every term, and the PAINS and BRENK alerts that a molecule hits."""
+        """The value of every term."""
         own = type(environment).smiles is not Environment.smiles
         smiles = environment.smiles(environment.encode(texts)) if own else texts
         values = self.values(smiles).T.tolist()
-        columns = {
+        return {
             title: ["" if math.isnan(x) else f"{x:.6g}" for x in column]
             for title, column in zip(self.titles, values, strict=True)
         }
-        return (
-            ({"smiles": smiles} if own else {}) | columns | {"alerts": list(map(_alerts, smiles))}
-        )
 
 
 class MoleculeScore(nn.Module):
@@ -209,10 +205,3 @@ class MoleculeScore(nn.Module):
     def forward(self, objects: Tensor) -> Tensor:
         score = self.data.score(self.data.values(self.write(objects)))
         return score.to(objects.device, torch.float32)
-
-
-def _alerts(smiles: str) -> str:
-    try:
-        return "; ".join(alerts(smiles))
-    except ScoringError:
-        return ""

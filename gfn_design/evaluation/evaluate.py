@@ -40,11 +40,11 @@ def evaluate(module: "GFlowNet") -> Evaluation:
 
     Exactly, where the environment has at most ``module.exact_limit`` states: `D_TV`, `D_JSD` (in
     nats), `log_z_error` (absolute), `accuracy` (of the mean reward), `effective` (number of
-    equally likely objects as diverse), `target_effective`. Elsewhere from samples: `mean_reward`,
-    `mean_log_reward`, `log_z_bound` (a lower bound on log Z that is reached at the target) and
-    `distinct_share`, and where the data holds out objects, `correlation` (Spearman's) of their
-    probability with their reward. Either way what the data measures besides, and `modes` and
-    `modes_known`, where it knows modes.
+    equally likely objects as diverse), `target_effective`. Elsewhere from samples: `mean_score`,
+    `mean_reward`, `mean_log_reward`, `log_z_bound` (a lower bound on log Z that is reached at the
+    target) and `distinct_share`, and where the data holds out objects, `correlation` (Spearman's)
+    of their probability with their reward. Either way what the data measures besides, and `modes`
+    and `modes_known`, where it knows modes.
     """
     target = module.target
     log_z = module.log_z
@@ -62,13 +62,15 @@ def evaluate(module: "GFlowNet") -> Evaluation:
         } | module.data.measure(module.environment, target.objects, probability, wanted)
     else:
         probability = None
-        drawn = module(SAMPLES, EVALUATION, module.draws)
+        drawn = module.draw(SAMPLES, EVALUATION, module.draws)
+        scores, log_r = module.score_objects(drawn.objects)
         scored = score(module.environment, module.policy, drawn)
-        log_reward = drawn.log_reward.double() - module.environment.log_copies(drawn.objects)
-        bound = (log_reward + (scored.log_pb - scored.log_pf).sum(1)).mean()
+        of_state = log_r.double() - module.environment.log_copies(drawn.objects)
+        bound = (of_state + (scored.log_pb - scored.log_pf).sum(1)).mean()
         result = {
-            "mean_reward": float(drawn.log_reward.exp().mean()),
-            "mean_log_reward": float(drawn.log_reward.mean()),
+            "mean_score": float(scores.double().mean()),
+            "mean_reward": float(log_r.exp().mean()),
+            "mean_log_reward": float(log_r.mean()),
             "log_z_bound": float(bound),
             "distinct_share": len(object_keys(module.environment, drawn.objects).unique())
             / SAMPLES,
