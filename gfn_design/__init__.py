@@ -36,6 +36,7 @@ _EXPORTS = {
     "ModifiedDetailedBalance": "gfn_design.objectives.balance",
     "MotifData": "gfn_design.data.tasks",
     "Objective": "gfn_design.objectives.base",
+    "PatternMLP": "gfn_design.policies.patterns",
     "PessimisticLikelihood": "gfn_design.objectives.backward",
     "Policy": "gfn_design.policies.policy",
     "Replay": "gfn_design.sampling.replay",
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     from gfn_design.objectives.soft_q import SoftQ
     from gfn_design.objectives.trust_region import TrustRegion
     from gfn_design.policies.mlp import MLP
+    from gfn_design.policies.patterns import PatternMLP
     from gfn_design.policies.policy import Policy
     from gfn_design.rewards.reward import LogReward, Reward
     from gfn_design.sampling.exploration import Exploration

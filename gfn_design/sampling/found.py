@@ -15,6 +15,10 @@ def object_keys(environment: Environment, objects: Tensor) -> Tensor:
     """
     if environment.n_states is not None:
         return environment.state_index(objects)
+    return object_hash(objects)
+
+
+def object_hash(objects: Tensor) -> Tensor:
     slots = objects.flatten(1) + 2
     key = torch.zeros(len(slots), dtype=torch.int64, device=slots.device)
     for slot in slots.unbind(1):  # mix the high bits down, multiply, add: wraps around in int64

@@ -18,7 +18,8 @@ class Replay:
             drawn from the rest; 0.5 in Shen et al. (2023). None draws from all alike.
     """
 
-    def __init__(self, size: int = 128, capacity: int = 100_000, best: float | None = None) -> None:
+    def __init__(self, size: int = 128, capacity: int = 100_000, best: float | None = None, distinct: bool = False, alpha: float = 0.0) -> None:
+        self.distinct, self.alpha = distinct, alpha
         if size < 1 or capacity < 1:
             raise InputError(f"size and capacity must be at least 1, got {size} and {capacity}")
         if best is not None and not 0 <= best <= 1:
@@ -32,6 +33,14 @@ class Replay:
 
     def add(self, objects: Tensor, log_reward: Tensor) -> None:
         """Keep objects, ``int64[batch, *state_shape]``, with their log R, ``float[batch]``."""
+        if self.distinct:
+            from gfn_design.sampling.distinct import one_of_each
+            from gfn_design.sampling.found import object_hash
+            rows, _ = one_of_each(object_hash(objects))
+            objects, log_reward = objects[rows], log_reward[rows]
+            if len(self):
+                new = ~torch.isin(object_hash(objects), object_hash(self.objects))
+                objects, log_reward = objects[new], log_reward[new]
         if len(self):
             objects = torch.cat([self.objects, objects])
             log_reward = torch.cat([self.log_reward, log_reward])
@@ -48,7 +57,10 @@ class Replay:
             uniform: The randomness, ``float[size]`` in [0, 1).
         """
         n = len(self)
-        if self.best is None:
+        if self.alpha:
+            c = (self.alpha * (self.log_reward - self.log_reward.max())).double().exp().cumsum(0)
+            rows = torch.searchsorted(c, uniform.double() * c[-1]).clamp(max=n - 1)
+        elif self.best is None:
             rows = (uniform * n).long()
         else:
             order = self.log_reward.argsort(descending=True, stable=True)
