@@ -1,19 +1,13 @@
 """Networks that read patterns of adjacent slots."""
 
-from functools import partial
-
 import pytest
 import torch
 
 from gfn_design import (
-    GFlowNet,
     Hypergrid,
     InputError,
-    LogVariance,
     PatternMLP,
-    Replay,
     Sequence,
-    TrajectoryBalance,
 )
 from gfn_design.environments.base import Environment
 from gfn_design.policies.patterns import Patterns

@@ -3,6 +3,7 @@
 from math import prod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
@@ -114,11 +115,12 @@ class PatternMLP(nn.Module):
         return x + self.table_rate * self.table(rows[:, : self.known])
 
 
-class _Rows(nn.EmbeddingBag):
+class _Rows(nn.Module):
     """Adds up rows of a matrix that begins at zero; row 0 stays there."""
 
     def __init__(self, rows: int, width: int) -> None:
-        super().__init__(rows, width, mode="sum", padding_idx=0)
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(rows, width))
 
-    def reset_parameters(self) -> None:
-        nn.init.zeros_(self.weight)
+    def forward(self, rows: Tensor) -> Tensor:
+        return F.embedding_bag(rows, self.weight, mode="sum", padding_idx=0)

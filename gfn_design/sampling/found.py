@@ -9,16 +9,17 @@ from gfn_design.environments.base import Environment
 
 
 def object_keys(environment: Environment, objects: Tensor) -> Tensor:
-    """One number per object: its index, or a 64-bit hash where states are not numbered.
-
-    Two of a million objects share a hash with a probability of about 3e-8.
-    """
+    """One number per object: its index, or a hash where states are not numbered."""
     if environment.n_states is not None:
         return environment.state_index(objects)
     return object_hash(objects)
 
 
 def object_hash(objects: Tensor) -> Tensor:
+    """A number for each object that another object hardly has: ``int64[batch]``.
+
+    Two of a million objects share one with a probability of about 3e-8.
+    """
     slots = objects.flatten(1) + 2
     key = torch.zeros(len(slots), dtype=torch.int64, device=slots.device)
     for slot in slots.unbind(1):  # mix the high bits down, multiply, add: wraps around in int64

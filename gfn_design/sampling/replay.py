@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from gfn_design.errors import InputError
+from gfn_design.sampling.distinct import one_of_each
+from gfn_design.sampling.found import object_hash
 
 
 class Replay:
@@ -16,15 +18,25 @@ class Replay:
         capacity: How many are kept, the oldest dropped first.
         best: Share of `size` that is drawn from the best tenth of them by reward, the others being
             drawn from the rest; 0.5 in Shen et al. (2023). None draws from all alike.
+        distinct: Keep every object once, and draw it in proportion to its reward: as often as the
+            target would, however often it was built. Else an object is kept as often as it was
+            built.
     """
 
-    def __init__(self, size: int = 128, capacity: int = 100_000, best: float | None = None, distinct: bool = False, alpha: float = 0.0) -> None:
-        self.distinct, self.alpha = distinct, alpha
+    def __init__(
+        self,
+        size: int = 128,
+        capacity: int = 100_000,
+        best: float | None = None,
+        distinct: bool = False,
+    ) -> None:
         if size < 1 or capacity < 1:
             raise InputError(f"size and capacity must be at least 1, got {size} and {capacity}")
         if best is not None and not 0 <= best <= 1:
             raise InputError(f"best must be from 0 to 1, got {best}")
-        self.size, self.capacity, self.best = size, capacity, best
+        if best is not None and distinct:
+            raise InputError("distinct objects are drawn by their reward; leave out best")
+        self.size, self.capacity, self.best, self.distinct = size, capacity, best, distinct
         self.objects = torch.zeros(0, 0, dtype=torch.int64)
         self.log_reward = torch.zeros(0)
 
@@ -34,13 +46,11 @@ class Replay:
     def add(self, objects: Tensor, log_reward: Tensor) -> None:
         """Keep objects, ``int64[batch, *state_shape]``, with their log R, ``float[batch]``."""
         if self.distinct:
-            from gfn_design.sampling.distinct import one_of_each
-            from gfn_design.sampling.found import object_hash
-            rows, _ = one_of_each(object_hash(objects))
-            objects, log_reward = objects[rows], log_reward[rows]
+            keys = object_hash(objects)
+            rows, _ = one_of_each(keys)
             if len(self):
-                new = ~torch.isin(object_hash(objects), object_hash(self.objects))
-                objects, log_reward = objects[new], log_reward[new]
+                rows = rows[~torch.isin(keys[rows], object_hash(self.objects))]
+            objects, log_reward = objects[rows], log_reward[rows]
         if len(self):
             objects = torch.cat([self.objects, objects])
             log_reward = torch.cat([self.log_reward, log_reward])
@@ -57,9 +67,10 @@ class Replay:
             uniform: The randomness, ``float[size]`` in [0, 1).
         """
         n = len(self)
-        if self.alpha:
-            c = (self.alpha * (self.log_reward - self.log_reward.max())).double().exp().cumsum(0)
-            rows = torch.searchsorted(c, uniform.double() * c[-1]).clamp(max=n - 1)
+        if self.distinct:
+            share = self.log_reward.double().softmax(0).cumsum(0)
+            rows = torch.searchsorted(share, uniform.double() * share[-1], right=True)
+            rows = rows.clamp(max=n - 1)
         elif self.best is None:
             rows = (uniform * n).long()
         else:
