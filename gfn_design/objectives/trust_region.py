@@ -134,7 +134,7 @@ def fisher_product(
     """
     parameters = list(network.parameters())
     sizes = [p.numel() for p in parameters]
-    with torch.enable_grad(), _TwiceDifferentiable():
+    with torch.enable_grad(), TwiceDifferentiable():
         logits = network(states)[:, : legal.shape[1]]
         u = torch.zeros_like(logits, requires_grad=True)
         back = torch.autograd.grad(logits, parameters, u, create_graph=True)
@@ -151,7 +151,7 @@ def fisher_product(
     return product, log_p
 
 
-class _TwiceDifferentiable(TorchFunctionMode):
+class TwiceDifferentiable(TorchFunctionMode):
     """Sums of rows of an embedding go a slower way, the gradient of which has a derivative."""
 
     def __torch_function__(
