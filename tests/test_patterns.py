@@ -10,6 +10,7 @@ from gfn_design import (
     Sequence,
 )
 from gfn_design.environments.base import Environment
+from gfn_design.objectives.trust_region import fisher_product
 from gfn_design.policies.patterns import Patterns
 
 
@@ -106,6 +107,31 @@ def test_a_table_says_nothing_at_first_and_can_fit_anything():
     one_hot.scatter_(1, rows, 1.0)
     filled = states[:, 0] >= 0  # the source has its bias
     assert int(torch.linalg.matrix_rank(one_hot[filled][:, 1:])) == int(filled.sum())
+
+
+def test_a_trust_region_can_differentiate_the_network_twice():
+    """The Fisher product is J^T (diag p - p p^T) J, by the Jacobian of the logits."""
+    torch.manual_seed(0)
+    environment = Sequence("AB", 3, "append")
+    network = PatternMLP(environment, 2, width=3, longest=2, table=2).double()
+    states = some_states(environment).unique(dim=0)
+    legal = environment.legal(states)
+    states, legal = states[legal.any(1)], legal[legal.any(1)]
+    weight = torch.rand(len(states), dtype=torch.float64)
+    product, log_p = fisher_product(network, states, legal, weight)
+    names, values = zip(*network.named_parameters(), strict=True)
+
+    def logits(*parameters):
+        named = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(network, named, (states,))
+
+    jacobian = torch.autograd.functional.jacobian(logits, values)
+    jacobian = torch.cat([part.flatten(2) for part in jacobian], 2)  # state, action, parameter
+    p = log_p.exp()
+    middle = weight[:, None, None] * (p.diag_embed() - p[:, :, None] * p[:, None])
+    v = torch.randn(jacobian.shape[2], dtype=torch.float64)
+    wanted = torch.einsum("sap,sab,sbq,q->p", jacobian, middle, jacobian, v)
+    torch.testing.assert_close(product(v), wanted)
 
 
 @pytest.mark.parametrize(("longest", "table"), [(0, 0), (1, -1)])
