@@ -29,7 +29,6 @@ from gfn_design import (
 )
 from gfn_design.compiled import set_gradients
 from gfn_design.objectives.trust_region import (
-    TwiceDifferentiable,
     conjugate_gradient,
     fisher_product,
 )
