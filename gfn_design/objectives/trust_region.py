@@ -161,7 +161,7 @@ class TwiceDifferentiable(TorchFunctionMode):
         if func is F.embedding_bag and kwargs.get("mode") == "sum":
             rest = ("offsets", "max_norm", "per_sample_weights")
             if all(kwargs.get(name) is None for name in rest):
-                return F.embedding(*args[:2], padding_idx=kwargs.get("padding_idx")).sum(1)
+                return F.embedding(args[0], args[1], padding_idx=kwargs.get("padding_idx")).sum(1)
         return func(*args, **kwargs)
 
 
