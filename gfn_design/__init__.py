@@ -43,6 +43,7 @@ _EXPORTS = {
     "MoleculeData": "gfn_design.data.molecules",
     "MotifData": "gfn_design.data.tasks",
     "Objective": "gfn_design.objectives.base",
+    "PatternMLP": "gfn_design.policies.patterns",
     "PessimisticLikelihood": "gfn_design.objectives.backward",
     "Policy": "gfn_design.policies.policy",
     "PrioritizedReplay": "gfn_design.sampling.prioritized",
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from gfn_design.objectives.soft_q import SoftQ
     from gfn_design.objectives.trust_region import TrustRegion
     from gfn_design.policies.mlp import MLP
+    from gfn_design.policies.patterns import PatternMLP
     from gfn_design.policies.policy import Policy
     from gfn_design.rewards.reward import LogReward, Reward
     from gfn_design.rewards.seh import SEHProxy

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gfn_design.burst import burst
 from gfn_design.compiled import Compiled, Differentiated, Gradients, Losses, loss_of, set_gradients
@@ -104,6 +105,8 @@ class GFlowNet(LightningModule):
         critic_lr: Learning rate of the critic.
         log_z_lr: Learning rate of log Z.
         optimizer: Builds the optimizer from parameter groups.
+        schedule: Builds a schedule of all learning rates from the optimizer; it counts updates,
+            which are the steps of the Trainer.
         compiled: Compile the training step where lengths are fixed, else the roll-out; the first
             batch takes some seconds longer, the others are faster, and results are the same.
         burst: Batches that one step of Lightning may carry where they are fast, on one device, and
@@ -131,6 +134,7 @@ class GFlowNet(LightningModule):
         critic_lr: float = 5e-3,
         log_z_lr: float = 0.1,
         optimizer: Callable[[Any], Optimizer] = ADAM,
+        schedule: Callable[[Optimizer], LRScheduler] | None = None,
         compiled: bool = False,
         burst: int = 50,
         exact_limit: int = 4_000_000,
@@ -234,7 +238,7 @@ class GFlowNet(LightningModule):
         if backward_objective is not None and backward_objective.guide is not None:
             backward_objective.guide.prepare(environment)
         self.batch_size, self.burst = batch_size, burst
-        self.optimizer, self.exact_limit = optimizer, exact_limit
+        self.optimizer, self.schedule, self.exact_limit = optimizer, schedule, exact_limit
         numbered = environment.n_states is not None
         self.opening = Opening(environment, batch_size, BLOCK) if numbered else None
         self.walk = Compiled(walk) if compiled else walk
@@ -269,6 +273,8 @@ class GFlowNet(LightningModule):
         self._data: DataModule | None = None
         self._target: Target | None = None
         self._modes: Tensor | None = None
+        if schedule is not None and isinstance(schedule(self._optimizer()), ReduceLROnPlateau):
+            raise InputError("a schedule counts updates, and ReduceLROnPlateau looks at a metric")
 
     @property
     def data(self) -> DataModule:
@@ -559,8 +565,16 @@ class GFlowNet(LightningModule):
         drawn = self(self.batch_size, CANDIDATES, batch)
         return Candidates(self.environment.decode(drawn.objects), drawn.log_reward)
 
-    def configure_optimizers(self) -> Optimizer:
-        """One optimizer; the critic and log Z have learning rates of their own."""
+    def configure_optimizers(self) -> Any:
+        """One optimizer, with its schedule if there is one."""
+        optimizer = self._optimizer()
+        if self.schedule is None:
+            return optimizer
+        schedule = {"scheduler": self.schedule(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def _optimizer(self) -> Optimizer:
+        """The critic and log Z have learning rates of their own."""
         groups: dict[str, list[nn.Parameter]] = {"policy": [], "critic": [], "log_z": []}
         for name, parameter in self.policy.named_parameters():
             if not parameter.requires_grad:  # a random prior

@@ -8,6 +8,7 @@ its random number lies within that rounding of a bound, about once in a million 
 import csv
 import logging
 import shutil
+from functools import partial
 from itertools import product
 
 import pytest
@@ -15,7 +16,7 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from torch import nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from gfn_design import (
     MLP,
@@ -466,13 +467,8 @@ def assert_equal(left, right):
 class Scheduled(GFlowNet):
     """Its learning rates fall every third step."""
 
-    def configure_optimizers(self):
-        optimizer = super().configure_optimizers()
-        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.8)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+    def __init__(self, *args, **options):
+        super().__init__(*args, schedule=partial(StepLR, step_size=3, gamma=0.8), **options)
 
 
 class Watch(Callback):

@@ -31,7 +31,10 @@ from gfn_design import (
     sample_backward,
 )
 from gfn_design.compiled import set_gradients
-from gfn_design.objectives.trust_region import conjugate_gradient, fisher_product
+from gfn_design.objectives.trust_region import (
+    conjugate_gradient,
+    fisher_product,
+)
 from gfn_design.policies.policy import Policy, masked_log_softmax
 from gfn_design.report.log import CSVLog
 from gfn_design.sampling.exploration import Explorer
@@ -276,6 +279,34 @@ def test_replay_draws_its_share_from_the_best_tenth():
     assert len(log_reward.unique()) == 100
     everything, _ = Replay.pick(replay_of(replay, None), uniform)
     assert (everything[:, 0].bincount() == 10).all()
+
+
+def test_a_replay_of_distinct_objects_keeps_each_once():
+    replay = Replay(size=4, capacity=5, distinct=True)
+    for objects in ([[1, 2], [0, 1], [1, 2]], [[0, 1], [3, 3]], [[5, 0], [4, 1], [5, 0]]):
+        objects = torch.tensor(objects)
+        replay.add(objects, objects.sum(1).float())
+    assert sorted(replay.objects.tolist()) == [[0, 1], [1, 2], [3, 3], [4, 1], [5, 0]]
+    assert torch.equal(replay.log_reward, replay.objects.sum(1).float())
+    replay.add(torch.tensor([[9, 9]]), torch.tensor([18.0]))
+    assert len(replay) == 5
+    assert replay.objects[-1].tolist() == [9, 9]
+    assert max(replay.objects[0].tolist()) <= 2  # one of the first batch was the oldest
+
+
+def test_a_replay_of_distinct_objects_draws_them_by_reward():
+    replay = Replay(size=1000, distinct=True)
+    reward = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    for _ in range(3):  # however often they were built
+        replay.add(torch.arange(4)[:, None], reward.log())
+    objects, log_reward = replay.pick((torch.arange(1000) + 0.5) / 1000)
+    assert objects[:, 0].bincount().tolist() == [100, 200, 300, 400]
+    assert torch.equal(log_reward, reward.log()[objects[:, 0]])
+
+
+def test_distinct_objects_and_the_best_tenth_exclude_each_other():
+    with pytest.raises(InputError, match="leave out best"):
+        Replay(distinct=True, best=0.5)
 
 
 def replay_of(replay, best):

@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim import Adam
+from torch.overrides import TorchFunctionMode
 
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
@@ -132,7 +134,7 @@ def fisher_product(
     """
     parameters = list(network.parameters())
     sizes = [p.numel() for p in parameters]
-    with torch.enable_grad():
+    with torch.enable_grad(), TwiceDifferentiable():
         logits = network(states)[:, : legal.shape[1]]
         u = torch.zeros_like(logits, requires_grad=True)
         back = torch.autograd.grad(logits, parameters, u, create_graph=True)
@@ -147,6 +149,20 @@ def fisher_product(
         return torch.cat([x.flatten() for x in image])
 
     return product, log_p
+
+
+class TwiceDifferentiable(TorchFunctionMode):
+    """Sums of rows of an embedding go a slower way, the gradient of which has a derivative."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.embedding_bag and kwargs.get("mode") == "sum":
+            rest = ("offsets", "max_norm", "per_sample_weights")
+            if all(kwargs.get(name) is None for name in rest):
+                return F.embedding(args[0], args[1], padding_idx=kwargs.get("padding_idx")).sum(1)
+        return func(*args, **kwargs)
 
 
 def conjugate_gradient(

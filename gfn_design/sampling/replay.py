@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from gfn_design.environments.base import Environment
+from gfn_design.environments.numbering import state_hash
 from gfn_design.errors import InputError
 from gfn_design.policies.policy import Policy
+from gfn_design.sampling.distinct import one_of_each
 from gfn_design.sampling.trajectories import Trajectories, sample_backward
 
 
@@ -19,14 +21,25 @@ class Replay:
         capacity: How many are kept, the oldest dropped first.
         best: Share of `size` that is drawn from the best tenth of them by reward, the others being
             drawn from the rest; 0.5 in Shen et al. (2023). None draws from all alike.
+        distinct: Keep every object once, and draw it in proportion to its reward: as often as the
+            target would, however often it was built. Else an object is kept as often as it was
+            built.
     """
 
-    def __init__(self, size: int = 128, capacity: int = 100_000, best: float | None = None) -> None:
+    def __init__(
+        self,
+        size: int = 128,
+        capacity: int = 100_000,
+        best: float | None = None,
+        distinct: bool = False,
+    ) -> None:
         if size < 1 or capacity < 1:
             raise InputError(f"size and capacity must be at least 1, got {size} and {capacity}")
         if best is not None and not 0 <= best <= 1:
             raise InputError(f"best must be from 0 to 1, got {best}")
-        self.size, self.capacity, self.best = size, capacity, best
+        if best is not None and distinct:
+            raise InputError("distinct objects are drawn by their reward; leave out best")
+        self.size, self.capacity, self.best, self.distinct = size, capacity, best, distinct
         self.objects = torch.zeros(0, 0, dtype=torch.int64)
         self.log_reward = torch.zeros(0)
 
@@ -58,6 +71,12 @@ class Replay:
 
     def add(self, objects: Tensor, log_reward: Tensor) -> None:
         """Keep objects, ``int64[batch, *state_shape]``, with their log R, ``float[batch]``."""
+        if self.distinct:
+            keys = state_hash(objects)
+            rows, _ = one_of_each(keys)
+            if len(self):
+                rows = rows[~torch.isin(keys[rows], state_hash(self.objects))]
+            objects, log_reward = objects[rows], log_reward[rows]
         if len(self):
             objects = torch.cat([self.objects, objects])
             log_reward = torch.cat([self.log_reward, log_reward])
@@ -74,7 +93,11 @@ class Replay:
             uniform: The randomness, ``float[size]`` in [0, 1).
         """
         n = len(self)
-        if self.best is None:
+        if self.distinct:
+            share = self.log_reward.double().softmax(0).cumsum(0)
+            rows = torch.searchsorted(share, uniform.double() * share[-1], right=True)
+            rows = rows.clamp(max=n - 1)
+        elif self.best is None:
             rows = (uniform * n).long()
         else:
             order = self.log_reward.argsort(descending=True, stable=True)

@@ -275,6 +275,19 @@ def sample_backward(
     visited: list[Tensor] = [state]
     undone: list[Tensor] = []
     redo: list[Tensor] = []
+    if environment.fixed_length:  # all walk equally far
+        for u in uniform.unbind(1):
+            undo = choose(policy.backward_log_probs(state, environment.legal_backward(state)), u)
+            state, action = environment.backward_step(state, undo)
+            visited.append(state)
+            undone.append(undo)
+            redo.append(action)
+        states, actions, backward_actions = (
+            torch.stack(x[::-1], 1) for x in (visited, redo, undone)
+        )
+        alive = torch.ones_like(actions, dtype=torch.bool)
+        log_reward = torch.zeros(n, device=state.device)
+        return Trajectories(states, actions, backward_actions, alive, log_reward)
     walking = environment.legal_backward(state).any(-1)
     length = torch.zeros(n, dtype=torch.int64, device=state.device)
     while walking.any():
@@ -291,7 +304,7 @@ def sample_backward(
         walking = environment.legal_backward(state).any(-1)
     # Turn time round: what was undone in step k of m was done in step m - 1 - k.
     moves = len(undone)
-    steps = moves + (not environment.fixed_length)
+    steps = moves + 1
     time = torch.arange(steps + 1, device=state.device)
     back = (length[:, None] - time).clamp(min=0)  # states: 0 steps back from the object in padding
     row = torch.arange(n, device=state.device)[:, None]
@@ -301,10 +314,8 @@ def sample_backward(
     pick = [torch.stack(x, 1)[row, edge] if x else back[:, :-1] for x in (redo, undone)]
     actions = pick[0].masked_fill(~built, 0)
     backward_actions = pick[1].masked_fill(~built, 0)
-    alive = built
-    if not environment.fixed_length:
-        alive = time[:-1] <= length[:, None]
-        actions = actions.masked_fill(alive & ~built, environment.stop)
+    alive = time[:-1] <= length[:, None]
+    actions = actions.masked_fill(alive & ~built, environment.stop)
     log_reward = torch.zeros(n, device=state.device)
     return Trajectories(states, actions, backward_actions, alive, log_reward)
 
