@@ -19,6 +19,7 @@ from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation, evaluate
 from gfn_design.evaluation.exact import Target, target_distribution
+from gfn_design.finetuning import FineTuning
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.objectives.trust_region import TrustRegion, TrustRegionAdam
 from gfn_design.policies.mlp import MLP
@@ -102,6 +103,7 @@ class GFlowNet(LightningModule):
         critic_lr: Learning rate of the critic.
         log_z_lr: Learning rate of log Z.
         optimizer: Builds the optimizer from parameter groups.
+        start: The run whose policy training starts from; None starts from chance.
         compiled: Compile the training step where lengths are fixed, else the roll-out; the first
             batch takes some seconds longer, the others are faster, and results are the same.
         burst: Batches that one step of Lightning may carry where they are fast, on one device, and
@@ -129,14 +131,20 @@ class GFlowNet(LightningModule):
         critic_lr: float = 5e-3,
         log_z_lr: float = 0.1,
         optimizer: Callable[[Any], Optimizer] = ADAM,
+        start: FineTuning | None = None,
         compiled: bool = False,
         burst: int = 50,
         exact_limit: int = 4_000_000,
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        learned = backward in ("learned", "shared")
-        if learned and backward_objective is None and not objective.trains_backward:
+        learned, anchored = backward in ("learned", "shared"), start is not None and start.anchored
+        if (
+            not anchored
+            and learned
+            and backward_objective is None
+            and not objective.trains_backward
+        ):
             raise InputError(
                 f"{type(objective).__name__} does not train a backward policy; "
                 "set backward: uniform, or a backward_objective"
@@ -182,6 +190,8 @@ class GFlowNet(LightningModule):
             )
         if search is not None:
             search.check(environment, batch_size)
+        if start is not None:
+            start.check(objective, backward, backward_objective)
         if burst < 1:
             raise InputError(f"burst must be at least 1, got {burst}")
         if min(lr, critic_lr, log_z_lr) < 0:
@@ -191,7 +201,12 @@ class GFlowNet(LightningModule):
         self.backward_objective = backward_objective
         value = {"critic": critic, "flow": network}.get(objective.head or "")
         back = backward_objective is not None and backward_objective.needs_critic
-        self.policy = Policy(environment, network, backward, value, critic if back else None)
+        self.policy = Policy(
+            environment, network, backward, value, critic if back else None, anchored
+        )
+        self.start = start
+        if start is not None:
+            start.freeze(self.policy)
         if backward_objective is not None and backward_objective.guide is not None:
             backward_objective.guide.prepare(environment)
         self.batch_size, self.burst = batch_size, burst
@@ -210,6 +225,7 @@ class GFlowNet(LightningModule):
             plain and backward_objective is None and search is None and objective.head != "edges"
         )
         plain = plain and not isinstance(objective, TrustRegion)
+        plain = plain and (start is None or start.known is None)
         self.static = compiled and environment.fixed_length and plain
         self.play = Compiled(play) if self.static else play
         modules = (environment, self.policy, objective, backward_objective, self.slow)
@@ -382,6 +398,9 @@ class GFlowNet(LightningModule):
         """The next batch, counted and logged."""
         before = self.draws
         batch, losses, gradients = self.batch()
+        if self.start is not None:
+            update = self.draws * self.updates + self._used
+            losses = losses | self.start.losses(self, update)
         if self.draws > before:  # not an earlier one again
             self.trajectories += self.batch_size * self.trainer.world_size
             self.reward_calls += self._asked(batch) * self.trainer.world_size
@@ -425,8 +444,8 @@ class GFlowNet(LightningModule):
         """The exact target, where the environment is small enough to enumerate."""
         n_states = self.environment.n_states
         if self._target is None and n_states is not None and n_states <= self.exact_limit:
-            target = target_distribution(self.environment, self.log_reward)
-            self._target = Target(*(field.cpu() for field in target))
+            target = target_distribution(self.environment, self.log_reward, self.policy.prior)
+            self._target = Target._make(x if x is None else x.cpu() for x in target)
         return self._target
 
     @property
@@ -440,6 +459,14 @@ class GFlowNet(LightningModule):
         """The distance of what is sampled from the target, exact where that is possible."""
         self.found.update(self._gather)
         return evaluate(self)
+
+    def begin(self) -> None:
+        """Take over what `start` has, before anything is learned; only once, and not on resuming.
+
+        The Trainer does this; without one the reward must be there (see `use`).
+        """
+        if self.start is not None:
+            self.start.begin(self)
 
     def calls(self) -> dict[str, float]:
         """What an evaluation is held against."""
@@ -455,6 +482,7 @@ class GFlowNet(LightningModule):
             self._batch = unpacked(packed(self._batch, self.device))
         if self.replay is not None:
             self.replay.to(self.device)
+        self.begin()
         fresh = self.draws == 0 and self.trainer.val_check_interval
         if fresh and self.trainer.logger is not None and self.trainer.limit_val_batches:
             metrics = self.calls() | self.evaluate().metrics
@@ -487,6 +515,8 @@ class GFlowNet(LightningModule):
         """One optimizer; the critic and log Z have learning rates of their own."""
         groups: dict[str, list[nn.Parameter]] = {"policy": [], "critic": [], "log_z": []}
         for name, parameter in self.policy.named_parameters():
+            if not parameter.requires_grad:
+                continue
             critic = name.startswith("backward_critic.") or (
                 name.startswith("critic.") and self.objective.head == "critic"
             )
@@ -526,6 +556,8 @@ class GFlowNet(LightningModule):
         checkpoint["reward_calls"] = self.reward_calls
         if self.replay is not None:
             checkpoint["replay"] = self.replay.state_dict()
+        if self.start is not None:
+            checkpoint["start"] = self.start.state_dict()
         if self._batch is not None and 0 < self._used < self.updates:
             checkpoint["used"], checkpoint["batch"] = self._used, packed(self._batch, CPU)
 
@@ -542,5 +574,7 @@ class GFlowNet(LightningModule):
         self.reward_calls = int(checkpoint["reward_calls"])
         if self.replay is not None and "replay" in checkpoint:
             self.replay.load_state_dict(checkpoint["replay"])
+        if self.start is not None and "start" in checkpoint:
+            self.start.load_state_dict(checkpoint["start"])
         if "batch" in checkpoint:
             self._used, self._batch = checkpoint["used"], unpacked(checkpoint["batch"])

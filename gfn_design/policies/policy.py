@@ -27,9 +27,12 @@ class Policy(nn.Module):
             proportion to how many ways lead to each.
         critic: Builds the critic, or the network of log F, if the objective has one.
         backward_critic: Builds the critic of the backward policy, if that has one.
+        anchored: Keep a second forward policy that is not trained, the `prior`.
 
     Attributes:
         shared: One evaluation gives both policies.
+        prior: If there is one, its forward policy takes the place of the backward policy in what
+            objectives see; see `score`.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Policy(nn.Module):
         backward: Literal["uniform", "max_entropy", "learned", "shared"] = "uniform",
         critic: Network | None = None,
         backward_critic: Network | None = None,
+        anchored: bool = False,
     ) -> None:
         super().__init__()
         if backward not in BACKWARD:
@@ -53,6 +57,10 @@ class Policy(nn.Module):
         self.backward_policy = network(environment, choices) if learned else None
         self.critic = critic(environment, 1) if critic else None
         self.backward_critic = backward_critic(environment, 1) if backward_critic else None
+        self.prior: Policy | None = None
+        if anchored:
+            other = Policy(environment, network, "shared" if self.shared else "uniform")
+            self.prior = other.requires_grad_(False)
 
     def log_probs(
         self, states: Tensor, legal: Tensor, legal_backward: Tensor
