@@ -1,11 +1,10 @@
 """Fine-tuning against training from scratch: a figure and a table, several seeds each.
 
-Usage: python benchmarks/finetune.py [FOLDER [TASK ...]]
+Usage: python benchmarks/finetune.py [FOLDER]   (default: runs/finetune; finished runs are kept)
 
-Pairs of a source run and a new task stand in benchmarks/finetune.yaml. Runs go into FOLDER
-(default: runs/finetune), and finished ones are kept. With tasks named, only their runs are made;
-without, the figure docs/results/finetune.png and the table as well. A fine-tuned run pays if the
-mean of its measure over seeds is at the end of the runs from scratch after half their trajectories.
+Pairs of a source run and a new task stand in benchmarks/finetune.yaml. The figure goes to
+docs/results/finetune.png, the table is printed. Fine-tuning pays if after at most half of their
+trajectories it is, in the mean over seeds, where the runs from scratch end.
 """
 
 import csv
@@ -42,11 +41,10 @@ def train_pair(
     source = grid["sources"][pair["source"]]
     config = str(HERE.parent / "configs" / source["config"])
     name = f"{slug(pair['source'])}-{slug(pair['task'])}"
+    start = train("fit", ["--config", config], source["options"], folder / slug(pair["source"]))
     scratch, tuned = [], []
-    for seed in grid["seeds"]:
+    for seed in pair["seeds"]:
         own = {"seed": seed}
-        start = folder / f"{slug(pair['source'])}-{seed}"
-        train("fit", ["--config", config], source["options"] | own, start)
         options = pair["options"] | pair["scratch"] | own
         scratch += [train("fit", ["--config", config], options, folder / f"{name}-scratch-{seed}")]
         options = pair["options"] | pair["tuned"] | own
@@ -70,6 +68,8 @@ def reached(run: Curve, level: float, sign: int) -> int | None:
 
 
 def spread(numbers: list[float]) -> str:
+    if len(numbers) == 1:
+        return f"{numbers[0]:.3f}"
     return f"{mean(numbers):.3f} ({min(numbers):.3f} to {max(numbers):.3f})"
 
 
@@ -91,13 +91,11 @@ def draw(ax: Any, pair: dict[str, Any], scratch: list[Curve], tuned: list[Curve]
     ax.grid(alpha=0.3)
 
 
-def main(folder: Path, tasks: list[str]) -> None:
-    """Train what is missing; then, of all pairs, the figure and the table."""
+def main(folder: Path) -> None:
+    """Train what is missing; then draw the figure and print the table."""
     grid = yaml.safe_load((HERE / "finetune.yaml").read_text())
-    chosen = [pair for pair in grid["pairs"] if not tasks or pair["task"] in tasks]
+    chosen = grid["pairs"]
     runs = [train_pair(grid, pair, folder) for pair in chosen]
-    if tasks:
-        return
     import matplotlib
 
     matplotlib.use("Agg")
@@ -110,9 +108,9 @@ def main(folder: Path, tasks: list[str]) -> None:
     for ax in axes.flat[len(chosen) :]:
         ax.remove()
     print(
-        "| from | to | measure | from scratch, at the end | fine-tuned, at half | the same after |"
+        "| from | to | seeds | measure | from scratch, at the end | fine-tuned, at half | the same after |"
     )
-    print("|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|")
     for ax, pair, (first, second) in zip(axes.flat, chosen, runs, strict=False):
         scratch, tuned = ([curve(run, pair["measure"]) for run in part] for part in (first, second))
         draw(ax, pair, scratch, tuned)
@@ -122,7 +120,7 @@ def main(folder: Path, tasks: list[str]) -> None:
         after = "not reached" if at is None else f"{at:,} ({at / whole:.0%})"
         half = max(n for n in tuned[0] if n <= whole / 2)
         print(
-            f"| {pair['source']} | {pair['task']} | {pair['measure']} "
+            f"| {pair['source']} | {pair['task']} | {len(scratch)} | {pair['measure']} "
             f"| {spread([c[whole] for c in scratch])} | {spread([c[half] for c in tuned])} "
             f"| {after} |"
         )
@@ -134,4 +132,4 @@ def main(folder: Path, tasks: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs", "finetune"), sys.argv[2:])
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs", "finetune"))

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam
 
+from gfn_design.compiled import loss_of
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.objectives.balance import penalty
@@ -15,12 +17,13 @@ from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.objectives.trust_region import TrustRegion
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.noise import KNOWN, TRAINING, uniform_noise
-from gfn_design.sampling.trajectories import sample, sample_backward, score
+from gfn_design.sampling.trajectories import Trajectories, sample, sample_backward, score
 from gfn_design.training_step import log_z_of
 
 if TYPE_CHECKING:
     from gfn_design.gflownet import GFlowNet
 
+FITS, FIT_RATE = 50, 1e-3  # steps of Adam by which a critic begins, and their size
 Way = Literal["all", "last", "anchored"]
 COLUMNS = ("sequence", "smiles", "design", "text", "kmer")  # where a table has its objects
 
@@ -28,10 +31,10 @@ COLUMNS = ("sequence", "smiles", "design", "text", "kmer")  # where a table has 
 class FineTuning:
     """Starts from the policy of another run, to learn another reward.
 
-    The environment and the network must be those of the run. Critics and flows start anew. So does
-    log Z, at its estimate from one batch of the policy as it comes, which takes as many reward
-    calls: at the mean of log R + log P_B - log P_F, where neither log Z nor the policy has a reason
-    to move by anything that all trajectories share.
+    The environment and the network must be those of the run. log Z and the critic, or the flows,
+    start anew, fitted to one batch of the policy as it comes, which takes as many reward calls
+    (see `fit_to`): else the policy would be pulled off by a wrong log Z, which all trajectories
+    share, and by a critic that knows nothing.
 
     Args:
         run: The folder of the run. Training has no use for it after its first checkpoint.
@@ -102,7 +105,7 @@ class FineTuning:
 
     @torch.no_grad()
     def begin(self, module: "GFlowNet") -> None:
-        """Take over the policy of the run, read the known objects, and estimate log Z; once.
+        """Take over the policy of the run, read the known objects, fit log Z and the critic; once.
 
         Raises:
             InputError: There is no such run, it has another environment or network, or a known
@@ -113,12 +116,13 @@ class FineTuning:
         self._take_policy(module)
         if self.known is not None:
             self._read_known(module, self.known)
-        if module.objective.head not in ("flow", "edges"):
-            shape = (module.batch_size, module.environment.max_steps)
-            # The first batch, alike on all ranks.
-            noise = uniform_noise(shape, module.device, module.seed, TRAINING, 0, 0)
-            module.objective.log_z.fill_(estimated_log_z(module, noise))
-            module.reward_calls += module.batch_size
+        shape = (module.batch_size, module.environment.max_steps)  # the first batch, on all ranks
+        noise = uniform_noise(shape, module.device, module.seed, TRAINING, 0, 0)
+        drawn = sample(module.environment, module.policy, noise)
+        fit_to(module, drawn._replace(log_reward=module.log_reward(drawn.objects)))
+        module.reward_calls += module.batch_size
+        if module.slow is not None:
+            module.slow.load_state_dict(module.policy.state_dict())
         self.begun = True
 
     def _take_policy(self, module: "GFlowNet") -> None:
@@ -151,8 +155,6 @@ class FineTuning:
                 ) from error
         if policy.prior is not None:
             policy.prior.forward_policy.load_state_dict(policy.forward_policy.state_dict())
-        if module.slow is not None:
-            module.slow.load_state_dict(policy.state_dict())
 
     def _read_known(self, module: "GFlowNet", path: Path) -> None:
         rows = read_objects(path)
@@ -199,17 +201,35 @@ class FineTuning:
         self.begun = True
 
 
-def estimated_log_z(module: "GFlowNet", uniform: Tensor) -> float:
-    """The mean of log R + log P_B - log P_F over trajectories, at most log Z, in nats.
+def fit_to(module: "GFlowNet", drawn: Trajectories) -> None:
+    """Begin log Z and the critic, or the flows, by trajectories, which the policy does not follow.
+
+    log Z is the mean of log R + log P_B - log P_F over them; then the critic alone descends the
+    losses of the objective.
 
     Args:
-        module: Draws and rewards them.
-        uniform: The randomness, ``float[n, max_steps]`` in [0, 1).
+        module: Whose log Z and critic begin.
+        drawn: Of its policy, with log-rewards.
     """
-    drawn = sample(module.environment, module.policy, uniform)
-    reward = module.log_reward(drawn.objects).clamp(min=module.objective.min_log_reward)
-    scored = score(module.environment, module.policy, drawn)
-    return float((reward + (scored.log_pb - scored.log_pf).sum(1)).mean())
+    environment, policy, objective = module.environment, module.policy, module.objective
+    with torch.no_grad():
+        scored = score(environment, policy, drawn)
+        if objective.head not in ("flow", "edges"):
+            reward = drawn.log_reward.clamp(min=objective.min_log_reward)
+            objective.log_z.fill_((reward + (scored.log_pb - scored.log_pf).sum(1)).mean())
+    if policy.critic is None:
+        return
+    parameters = list(policy.critic.parameters())
+    optimizer = Adam(parameters, FIT_RATE)
+    with torch.enable_grad():
+        for _ in range(FITS):
+            now = score(environment, policy, drawn, all_actions=objective.needs_policy)
+            loss = loss_of(objective(now, now.detach()))
+            gradients = torch.autograd.grad(loss, parameters)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+    optimizer.zero_grad()
 
 
 def last_layer(network: nn.Module) -> nn.Module:
