@@ -108,7 +108,7 @@ def main(folder: Path) -> None:
     for ax in axes.flat[len(chosen) :]:
         ax.remove()
     print(
-        "| from | to | seeds | measure | from scratch, at the end | fine-tuned, at half | the same after |"
+        "| from | to | seeds | measure | from scratch, at the end | fine-tuned, at half | after |"
     )
     print("|---|---|---|---|---|---|---|")
     for ax, pair, (first, second) in zip(axes.flat, chosen, runs, strict=False):
