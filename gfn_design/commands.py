@@ -59,8 +59,13 @@ def finetune(options: argparse.Namespace, overrides: Overrides) -> int:
     new = read(files, [*overrides, *_of_run(options)])
     if "data" not in new:
         raise InputError("finetune needs a new reward, as in: --data KmerData --data.table pax6")
-    config = read([old])
-    config["model"].pop("start", None)  # of a run that was fine-tuned itself
+    config = load([old], [], ROOT)
+    model = config["model"]
+    model.pop("start", None)  # of a run that was fine-tuned itself
+    if options.way == "anchored":  # the prior takes the place of the backward policy
+        model.pop("backward_objective", None)
+        if model.get("backward") == "learned":
+            model["backward"] = "uniform"
     start = {
         "run": str(options.run.resolve()),
         "way": options.way,
@@ -68,11 +73,6 @@ def finetune(options: argparse.Namespace, overrides: Overrides) -> int:
     }
     config.add({"model": {"start": {"class_path": "FineTuning", "init_args": start}}}, str(old))
     config.add(new, ", ".join(map(str, files)) or "command line")
-    model = config["model"]
-    if options.way == "anchored":  # the prior takes the place of the backward policy
-        model.pop("backward_objective", None)
-        if model.get("backward") == "learned":
-            model["backward"] = "uniform"
     check_config(config, ROOT)
     name = f"{options.run.resolve().name}-finetuned-{_task(new['data'])}"
     name += "" if options.way == "all" else f"-{options.way}"

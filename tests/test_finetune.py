@@ -419,3 +419,19 @@ def test_the_new_run_is_called_after_its_task(here):
         "source-finetuned-task",
         "source-finetuned-task-finetuned-gata4",
     }
+
+
+def test_a_learned_backward_policy_comes_along_or_makes_way_for_a_prior(here):
+    learned = ["--model.backward", "learned", "--model.objective", "TrajectoryBalance"]
+    shutil.rmtree("source/checkpoints")
+    again = ["fit", "--config", "source/config.yaml", *learned, "--output", "learned"]
+    assert main(again) == 0
+    old = weights(here / "learned")
+    for way in ("last", "anchored"):
+        assert main(["finetune", "learned", *NEW, "--way", way, "--output", way]) == 0
+    first = "policy.backward_policy.embedding.weight"
+    assert torch.equal(weights(here / "last")[first], old[first])
+    assert not any("backward_policy" in name for name in weights(here / "anchored"))
+    assert (
+        yaml.safe_load(Path("anchored/config.yaml").read_text())["model"]["backward"] == "uniform"
+    )
