@@ -9,17 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gfn_design.config import (
-    REQUIRED,
-    build_section,
-    describe,
-    load,
-    read,
-    signature,
-)
-from gfn_design.config import (
-    check as check_config,
-)
+from gfn_design.config import REQUIRED, build_section, describe, load, read, signature
+from gfn_design.config import check as check_config
 from gfn_design.config.check import Object
 from gfn_design.config.root import ROOT
 from gfn_design.errors import InputError
