@@ -233,9 +233,11 @@ def fit_to(module: "GFlowNet", drawn: Trajectories) -> None:
 
 
 def last_layer(network: nn.Module) -> nn.Module:
-    """The last submodule with parameters of its own, in the order in which they were made."""
-    layers = [m for m in network.modules() if any(True for _ in m.parameters(recurse=False))]
-    return layers[-1]
+    """What a network calls its `outputs`, else its last submodule with parameters of its own."""
+    named = getattr(network, "outputs", None)
+    if isinstance(named, nn.Module):
+        return named
+    return [m for m in network.modules() if any(True for _ in m.parameters(recurse=False))][-1]
 
 
 def is_object(environment: Environment, state: Tensor) -> bool:
