@@ -340,9 +340,10 @@ def score(
     if policy.backward_critic is not None:
         backward_value = _along(policy.backward_value(entered), entered_at)
     undone = moves
-    if relative and policy.prior is not None:
-        prior = policy.prior.forward_log_probs(left, environment.legal(left))
-        log_pb, undone = _pick(prior, left_at, actions), alive  # a stop has a probability as well
+    prior = getattr(policy, "prior", None)  # tables that stand in for a policy have none
+    if relative and prior is not None:
+        known = prior.forward_log_probs(left, environment.legal(left))
+        log_pb, undone = _pick(known, left_at, actions), alive  # a stop has a probability as well
     if not environment.fixed_length:
         log_pf, value = log_pf.where(alive, 0), value.where(alive, 0)
         log_pb = log_pb.where(undone, 0)
