@@ -23,6 +23,7 @@ _EXPORTS = {
     "EnergyData": "gfn_design.data.energy",
     "Environment": "gfn_design.environments.base",
     "Exploration": "gfn_design.sampling.exploration",
+    "FineTuning": "gfn_design.finetuning",
     "FlowMatching": "gfn_design.objectives.balance",
     "FunctionData": "gfn_design.data.functions",
     "Fragment": "gfn_design.environments.vocabulary",
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from gfn_design.environments.vocabulary import Fragment
     from gfn_design.errors import InputError
     from gfn_design.evaluation.exact import target_distribution, terminating_distribution
+    from gfn_design.finetuning import FineTuning
     from gfn_design.gflownet import Candidates, GFlowNet
     from gfn_design.guides import Guide, RewardGuide, StopGuide
     from gfn_design.objectives.actor_critic import ActorCritic

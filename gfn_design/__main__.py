@@ -14,6 +14,7 @@ examples:
   gfn-design demo molecules
   gfn-design fit --config configs/six6/rl_u.yaml --output runs/six6
   gfn-design fit --config configs/six6/rl_u.yaml --trainer.max_steps 500 --model.batch_size=64
+  gfn-design finetune runs/six6 --data.table pax6
   gfn-design sample runs/six6 -n 1000
   gfn-design evaluate runs/six6
   gfn-design compare --config configs/compare/demo.yaml
@@ -65,6 +66,42 @@ def parser() -> Parser:
     fit.add_argument("--checkpoint_every", type=int, metavar="N", help="batches (default: 500)")
     fit.add_argument("--keys", action="store_true", help="list the configuration's keys and stop")
     fit.epilog = "any key of the configuration can be given too, as in --trainer.max_steps 100"
+
+    finetune = add("finetune", "train the policy of a run on a new reward, into a new folder")
+    finetune.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
+    finetune.add_argument(
+        "--config",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="with a data section, say; what it leaves out is as in RUN",
+    )
+    finetune.add_argument(
+        "--way",
+        choices=("all", "last", "anchored"),
+        default="all",
+        help="train all layers, the last ones, or all towards prior times reward (default: all)",
+    )
+    finetune.add_argument(
+        "--known",
+        type=Path,
+        metavar="FILE",
+        help="good objects to learn from: CSV, SMI, FASTA, text",
+    )
+    finetune.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="of the new run (default: runs/<RUN>-finetuned-<task>); on the same folder, go on",
+    )
+    finetune.add_argument("--seed", type=int, help="of networks and draws (default: RUN's)")
+    finetune.add_argument(
+        "--checkpoint_every", type=int, metavar="N", help="batches (default: 500)"
+    )
+    finetune.epilog = (
+        "the new reward is given as --data KmerData --data.table pax6, and any other key but "
+        "environment and networks can be given too, as in --model.lr 3e-4"
+    )
 
     sample = add("sample", "draw distinct candidates from a run, best first")
     sample.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
@@ -131,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         known, rest = parser().parse_known_args(arguments)
         overrides = _overrides(rest)
-        if overrides and known.command not in ("fit", "check"):
+        if overrides and known.command not in ("fit", "finetune", "check"):
             raise InputError(
                 f"unknown option --{overrides[0][0]}; see gfn-design {known.command} --help"
             )

@@ -2,13 +2,15 @@
 
 import argparse
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gfn_design.config import REQUIRED, build_section, describe, load, signature
+from gfn_design.config import REQUIRED, build_section, describe, load, read, signature
+from gfn_design.config import check as check_config
 from gfn_design.config.check import Object
 from gfn_design.config.root import ROOT
 from gfn_design.errors import InputError
@@ -28,14 +30,53 @@ def fit(options: argparse.Namespace, overrides: Overrides) -> int:
         return 0
     if not options.config:
         raise InputError("fit needs a configuration, as in: gfn-design fit --config FILE")
-    extra = [
-        (k, str(getattr(options, k)))
-        for k in ("seed", "checkpoint_every")
-        if getattr(options, k) is not None
-    ]
-    config = anchored(load(options.config, [*overrides, *extra], ROOT))
+    config = anchored(load(options.config, [*overrides, *_of_run(options)], ROOT))
     _train(config, options.output or _folder(*options.config))
     return 0
+
+
+def _of_run(options: argparse.Namespace) -> Overrides:
+    """The keys of a run that have options of their own."""
+    given = {name: getattr(options, name) for name in ("seed", "checkpoint_every")}
+    return [(name, str(value)) for name, value in given.items() if value is not None]
+
+
+def finetune(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Train the policy of a run on a new reward."""
+    old = options.run / "config.yaml"
+    if not old.is_file():
+        raise InputError(f"{options.run}: holds no run (no config.yaml in it) to start from")
+    files = options.config or []
+    new = read(files, [*overrides, *_of_run(options)])
+    if "data" not in new:
+        raise InputError("finetune needs a new reward, as in: --data KmerData --data.table pax6")
+    config = load([old], [], ROOT)
+    model = config["model"]
+    model.pop("start", None)  # of a run that was fine-tuned itself
+    if options.way == "anchored":  # the prior takes the place of the backward policy
+        model.pop("backward_objective", None)
+        if model.get("backward") == "learned":
+            model["backward"] = "uniform"
+    start = {
+        "run": str(options.run.resolve()),
+        "way": options.way,
+        "known": None if options.known is None else str(options.known.resolve()),
+    }
+    config.add({"model": {"start": {"class_path": "FineTuning", "init_args": start}}}, str(old))
+    config.add(new, ", ".join(map(str, files)) or "command line")
+    check_config(config, ROOT)
+    name = f"{options.run.resolve().name}-finetuned-{_task(new['data'])}"
+    name += "" if options.way == "all" else f"-{options.way}"
+    _train(anchored(config), options.output or Path("runs", name))
+    return 0
+
+
+def _task(data: Any) -> str:
+    """A word for a data section: what the last text among its arguments names, else its class."""
+    if isinstance(data, dict):
+        named = [v for v in (data.get("init_args") or data).values() if isinstance(v, str)]
+        data = named[-1] if named else data.get("class_path", "data")
+    return re.sub(r"[^\w.-]+", "-", Path(str(data).removesuffix("Data")).stem).lower() or "data"
 
 
 def _folder(config: Path, *others: Path) -> Path:
@@ -217,6 +258,7 @@ def check(options: argparse.Namespace, overrides: Overrides) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace, Overrides], int]] = {
     "fit": fit,
+    "finetune": finetune,
     "sample": sample,
     "evaluate": evaluate,
     "compare": compare,

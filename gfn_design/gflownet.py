@@ -20,6 +20,7 @@ from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation, evaluate
 from gfn_design.evaluation.exact import Target, target_distribution
+from gfn_design.finetuning import FineTuning
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.objectives.trust_region import TrustRegion, TrustRegionAdam
 from gfn_design.policies.mlp import MLP
@@ -107,6 +108,7 @@ class GFlowNet(LightningModule):
         optimizer: Builds the optimizer from parameter groups.
         schedule: Builds a schedule of all learning rates from the optimizer; it counts updates,
             which are the steps of the Trainer.
+        start: The run whose policy training starts from; None starts from chance.
         compiled: Compile the training step where lengths are fixed, else the roll-out; the first
             batch takes some seconds longer, the others are faster, and results are the same.
         burst: Batches that one step of Lightning may carry where they are fast, on one device, and
@@ -135,14 +137,20 @@ class GFlowNet(LightningModule):
         log_z_lr: float = 0.1,
         optimizer: Callable[[Any], Optimizer] = ADAM,
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
+        start: FineTuning | None = None,
         compiled: bool = False,
         burst: int = 50,
         exact_limit: int = 4_000_000,
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        learned = backward in ("learned", "shared")
-        if learned and backward_objective is None and not objective.trains_backward:
+        learned, anchored = backward in ("learned", "shared"), start is not None and start.anchored
+        if (
+            not anchored
+            and learned
+            and backward_objective is None
+            and not objective.trains_backward
+        ):
             raise InputError(
                 f"{type(objective).__name__} does not train a backward policy; "
                 "set backward: uniform, or a backward_objective"
@@ -217,6 +225,10 @@ class GFlowNet(LightningModule):
             )
         if search is not None:
             search.check(environment, batch_size)
+        if start is not None:
+            start.check(objective, backward, backward_objective)
+            if heads > 1:
+                raise InputError("a start has one policy; leave out exploration.heads")
         if burst < 1:
             raise InputError(f"burst must be at least 1, got {burst}")
         if min(lr, critic_lr, log_z_lr) < 0:
@@ -234,7 +246,11 @@ class GFlowNet(LightningModule):
             critic if back else None,
             heads,
             exploration.random_prior if exploration else 0.0,
+            anchored,
         )
+        self.start = start
+        if start is not None:
+            start.freeze(self.policy)
         if backward_objective is not None and backward_objective.guide is not None:
             backward_objective.guide.prepare(environment)
         self.batch_size, self.burst = batch_size, burst
@@ -254,6 +270,7 @@ class GFlowNet(LightningModule):
             plain and backward_objective is None and search is None and objective.head != "edges"
         )
         plain = plain and not isinstance(objective, TrustRegion)
+        plain = plain and (start is None or start.known is None)
         self.static = compiled and environment.fixed_length and plain
         self.play = Compiled(play) if self.static else play
         modules = (environment, self.policy, objective, backward_objective, self.slow)
@@ -389,9 +406,9 @@ class GFlowNet(LightningModule):
             self._noise(2 * (n - first), SEARCHED, self.draws) if search else None,
             self._lots(n) if self.policy.heads > 1 else None,
         )
-        return self.parts, self._state_reward(), noise
+        return self.parts, self.state_reward(), noise
 
-    def _state_reward(self) -> Reward:
+    def state_reward(self) -> Reward:
         """log R of finished states, which share the reward of their object evenly."""
         reward, environment = self.data.reward_on(self.device), self.environment
         if not environment.copies and not environment.rejects:
@@ -399,9 +416,17 @@ class GFlowNet(LightningModule):
 
         def share(states: Tensor) -> Tensor:
             whole = reward(states) - self._penalty(states)
-            return whole - environment.log_copies(states).to(whole)
+            return whole - self.log_copies(states).to(whole)
 
         return share
+
+    def log_copies(self, objects: Tensor) -> Tensor:
+        """log of among how many states each object's reward is shared: ``float64[batch]``.
+
+        A prior has its own share for each state already.
+        """
+        copies = self.environment.log_copies(objects)
+        return copies if self.policy.prior is None else torch.zeros_like(copies)
 
     def _penalty(self, objects: Tensor) -> Tensor:
         """What is taken off log R of objects that are rejected, in nats."""
@@ -458,6 +483,9 @@ class GFlowNet(LightningModule):
         """The next batch, counted and logged."""
         before = self.draws
         batch, losses, gradients = self.batch()
+        if self.start is not None:
+            update = self.draws * self.updates + self._used
+            losses = losses | self.start.losses(self, update)
         if self.draws > before:  # not an earlier one again
             self.trajectories += self.batch_size * self.trainer.world_size
             self.reward_calls += self._asked(batch) * self.trainer.world_size
@@ -480,7 +508,7 @@ class GFlowNet(LightningModule):
     def _log_batch(self, trajectories: Trajectories, losses: dict[str, Tensor]) -> None:
         """Log what the progress bar and the log show; Lightning's logging is slow, so rarely."""
         self.found.update(self._gather)
-        copies = self.environment.log_copies(trajectories.objects)
+        copies = self.log_copies(trajectories.objects)
         log_reward = trajectories.log_reward + copies.float()  # of the object
         columns: dict[str, Tensor | float] = {
             "trajectories": float(self.trajectories),
@@ -507,7 +535,7 @@ class GFlowNet(LightningModule):
         """The exact target, where the environment is small enough to enumerate."""
         n_states = self.environment.n_states
         if self._target is None and n_states is not None and n_states <= self.exact_limit:
-            target = target_distribution(self.environment, self.log_reward)
+            target = target_distribution(self.environment, self.log_reward, self.policy.prior)
             self._target = target.cpu()
         return self._target
 
@@ -523,6 +551,14 @@ class GFlowNet(LightningModule):
         self.found.update(self._gather)
         return evaluate(self)
 
+    def begin(self) -> None:
+        """Take over what `start` has, before anything is learned; only once, and not on resuming.
+
+        The Trainer does this; without one the reward must be there (see `use`).
+        """
+        if self.start is not None:
+            self.start.begin(self)
+
     def calls(self) -> dict[str, float]:
         """What an evaluation is held against."""
         return {
@@ -537,6 +573,7 @@ class GFlowNet(LightningModule):
             self._batch = unpacked(packed(self._batch, self.device))
         if self.replay is not None:
             self.replay.to(self.device)
+        self.begin()
         fresh = self.draws == 0 and self.trainer.val_check_interval
         if fresh and self.trainer.logger is not None and self.trainer.limit_val_batches:
             metrics = self.calls() | self.evaluate().metrics
@@ -577,7 +614,7 @@ class GFlowNet(LightningModule):
         """The critic and log Z have learning rates of their own."""
         groups: dict[str, list[nn.Parameter]] = {"policy": [], "critic": [], "log_z": []}
         for name, parameter in self.policy.named_parameters():
-            if not parameter.requires_grad:  # a random prior
+            if not parameter.requires_grad:  # a random prior, or frozen
                 continue
             critic = name.startswith("backward_critic.") or (
                 name.startswith("critic.") and self.objective.head == "critic"
@@ -618,6 +655,8 @@ class GFlowNet(LightningModule):
         checkpoint["reward_calls"] = self.reward_calls
         if self.replay is not None:
             checkpoint["replay"] = self.replay.state_dict()
+        if self.start is not None:
+            checkpoint["start"] = self.start.state_dict()
         if self._batch is not None and 0 < self._used < self.updates:
             checkpoint["used"], checkpoint["batch"] = self._used, packed(self._batch, CPU)
 
@@ -634,5 +673,7 @@ class GFlowNet(LightningModule):
         self.reward_calls = int(checkpoint["reward_calls"])
         if self.replay is not None and "replay" in checkpoint:
             self.replay.load_state_dict(checkpoint["replay"])
+        if self.start is not None and "start" in checkpoint:
+            self.start.load_state_dict(checkpoint["start"])
         if "batch" in checkpoint:
             self._used, self._batch = checkpoint["used"], unpacked(checkpoint["batch"])

@@ -148,7 +148,10 @@ def prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet,
         restore(module, content, checkpoint)  # the Trainer does it again, when it is too late
         step = content["global_step"]
     # Bad data, and a reward that does not work, are found before anything is written.
-    module.use(data)(8, EVALUATION, 0)
+    module.use(data)
+    if step is None:
+        module.begin()
+    module(8, EVALUATION, 0)
     options = build_arguments(config.get("trainer"), "lightning.pytorch.Trainer", "trainer")
     loggers = _several(options.pop("logger", None))
     callbacks = _several(options.pop("callbacks", None))

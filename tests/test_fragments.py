@@ -326,7 +326,7 @@ def test_forbidden_fragments_are_left_out_and_other_molecules_rejected(caplog) -
     network = partial(MLP, width=8, depth=1)
     module = GFlowNet(environment, TrajectoryBalance(), network).use(data)
     assert module.log_reward(torch.cat([peroxide, ether])).tolist() == [-REJECTED, 0]
-    shares = module._state_reward()(ether).double() + environment.log_copies(ether)
+    shares = module.state_reward()(ether).double() + environment.log_copies(ether)
     assert float(shares) == pytest.approx(0, abs=1e-6)
     with caplog.at_level(logging.WARNING):
         candidates, _ = draw_candidates(module, 20)

@@ -44,7 +44,8 @@ def evaluate(module: "GFlowNet") -> Evaluation:
     `mean_reward`, `mean_log_reward`, `log_z_bound` (a lower bound on log Z that is reached at the
     target) and `distinct_share`, and where the data holds out objects, `correlation` (Spearman's)
     of their probability with their reward. Either way what the data measures besides, and `modes`
-    and `modes_known`, where it knows modes.
+    and `modes_known`, where it knows modes. Of a policy anchored to a prior, the target is prior
+    times reward, and log Z that of their product.
     """
     target = module.target
     log_z = module.log_z
@@ -56,7 +57,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
             "D_TV": metrics.total_variation(probability, wanted),
             "D_JSD": metrics.jensen_shannon(probability, wanted),
             "log_z_error": abs(log_z - target.log_z),
-            "accuracy": metrics.reward_accuracy(probability, target.log_reward),
+            "accuracy": metrics.reward_accuracy(probability, target.log_reward, wanted),
             "effective": metrics.effective_number(probability),
             "target_effective": metrics.effective_number(wanted),
         } | module.data.measure(module.environment, target.objects, probability, wanted)
@@ -65,7 +66,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
         drawn = module.draw(SAMPLES, EVALUATION, module.draws)
         scores, log_r = module.score_objects(drawn.objects)
         scored = score(module.environment, module.policy, drawn)
-        of_state = log_r.double() - module.environment.log_copies(drawn.objects)
+        of_state = log_r.double() - module.log_copies(drawn.objects)
         bound = (of_state + (scored.log_pb - scored.log_pf).sum(1)).mean()
         result = {
             "mean_score": float(scores.double().mean()),
@@ -102,7 +103,7 @@ def estimated_log_probability(module: "GFlowNet", objects: Tensor) -> Tensor:
         shape = (len(several), environment.max_steps)
         noise = uniform_noise(shape, objects.device, module.seed, HELD_OUT, 0, turn)
         drawn = sample_backward(environment, module.policy, several, noise)
-        scored = score(environment, module.policy, drawn)
+        scored = score(environment, module.policy, drawn, relative=False)
         ratio = (scored.log_pf.double() - scored.log_pb.double()).sum(1)
         estimates.append(ratio.view(-1, HISTORIES).logsumexp(1) - math.log(HISTORIES))
     return torch.cat(estimates)

@@ -12,6 +12,7 @@ from gfn_design.policies.policy import Policy
 from gfn_design.sampling.distinct import one_of_each
 
 CHUNK = 2**16  # states evaluated at once, which bounds memory
+LEAST = -700.0  # log of a probability; the exponential of a smaller one is no float64
 
 LogPolicy = Callable[[Tensor, Tensor], Tensor]  # states, legal -> log-probability of each action
 
@@ -116,7 +117,7 @@ def _joined(layers: Iterator[Layer]) -> Layer:
 
 
 class Target(NamedTuple):
-    """What the policy should sample: every object with probability R(x) / Z.
+    """What the policy should sample: every object with probability R(x) / Z, or prior(x) R(x) / Z.
 
     Attributes:
         packed: Every object in as few bytes as its slots need, ``[n, *state_shape]``; one of its
@@ -124,12 +125,14 @@ class Target(NamedTuple):
         indices: ``state_index`` of every finished state in rising order.
         log_reward: ``float64[n]``, in nats.
         owner: Which object each finished state is, where several may be one; ``int64[states]``.
+        log_prior: With which a prior builds each object, ``float64[n]``, in nats; None without one.
     """
 
     packed: Tensor
     indices: Tensor
     log_reward: Tensor
     owner: Tensor | None = None
+    log_prior: Tensor | None = None
 
     @property
     def objects(self) -> Tensor:
@@ -138,13 +141,17 @@ class Target(NamedTuple):
 
     @property
     def log_z(self) -> float:
-        """log of the sum of all rewards."""
-        return float(self.log_reward.logsumexp(0))
+        """log of the sum of all rewards, each times its prior if there is one."""
+        return float(self._log_weight.logsumexp(0))
 
     @property
     def probability(self) -> Tensor:
-        """R(x) / Z: ``float64[n]``."""
-        return self.log_reward.softmax(0)
+        """R(x) / Z, or prior(x) R(x) / Z: ``float64[n]``."""
+        return self._log_weight.softmax(0)
+
+    @property
+    def _log_weight(self) -> Tensor:
+        return self.log_reward if self.log_prior is None else self.log_reward + self.log_prior
 
     def of_objects(self, probability: Tensor) -> Tensor:
         """The probability of every object, from that of every finished state."""
@@ -157,12 +164,17 @@ class Target(NamedTuple):
         return Target._make(x if x is None else x.cpu() for x in self)
 
 
-def target_distribution(environment: Environment, log_reward: Callable[[Tensor], Tensor]) -> Target:
+def target_distribution(
+    environment: Environment,
+    log_reward: Callable[[Tensor], Tensor],
+    prior: Policy | None = None,
+) -> Target:
     """Enumerate every object with its reward.
 
     Args:
         environment: One that numbers its states.
         log_reward: From ``int64[n, *state_shape]`` to log R in nats.
+        prior: What it builds is weighed by the reward; without one, all objects alike.
     """
     layers = push_forward(environment, lambda states, legal: legal.double().log())
     packed, indices, _ = _joined(layers)
@@ -176,4 +188,10 @@ def target_distribution(environment: Environment, log_reward: Callable[[Tensor],
         owner = torch.tensor([number[text] for text in texts], device=packed.device)
         packed = packed[list(first.values())]
     rewards = [log_reward(part.long()).double() for part in packed.split(CHUNK)]
-    return Target(packed, indices, torch.cat(rewards), owner)
+    log_prior = None
+    if prior is not None:
+        law = terminating_distribution(environment, prior)[1]
+        if owner is not None:
+            law = law.new_zeros(len(packed)).index_add_(0, owner, law)
+        log_prior = law.log().clamp(min=LEAST)
+    return Target(packed, indices, torch.cat(rewards), owner, log_prior)

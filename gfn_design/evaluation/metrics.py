@@ -19,10 +19,11 @@ def jensen_shannon(p: Tensor, q: Tensor, smallest: float = 1e-20) -> float:
     return float(((p * (p / middle).log()).sum() + (q * (q / middle).log()).sum()) / 2)
 
 
-def reward_accuracy(p: Tensor, log_reward: Tensor) -> float:
-    """Mean reward under `p` over the mean reward under the target R / Z, at most 1."""
+def reward_accuracy(p: Tensor, log_reward: Tensor, wanted: Tensor | None = None) -> float:
+    """Mean reward under `p` over that under the target, R / Z or `wanted`; at most 1."""
     reward = (log_reward - log_reward.max()).exp()
-    return min(1.0, float((p * reward).sum() / (reward.square().sum() / reward.sum())))
+    wanted = reward / reward.sum() if wanted is None else wanted
+    return min(1.0, float((p * reward).sum() / (wanted * reward).sum()))
 
 
 def effective_number(p: Tensor) -> float:

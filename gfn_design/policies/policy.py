@@ -31,9 +31,12 @@ class Policy(nn.Module):
             and designs, has the mean of their logits: the normalised geometric mean of their
             probabilities.
         random_prior: To each head's logits those of a fixed random network are added, times this.
+        anchored: Keep a second forward policy that is not trained, the `prior`.
 
     Attributes:
         shared: One evaluation gives both policies.
+        prior: If there is one, its forward policy takes the place of the backward policy in what
+            objectives see; see `score`.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Policy(nn.Module):
         backward_critic: Network | None = None,
         heads: int = 1,
         random_prior: float = 0.0,
+        anchored: bool = False,
     ) -> None:
         super().__init__()
         if backward not in BACKWARD:
@@ -63,6 +67,10 @@ class Policy(nn.Module):
         self.backward_policy = network(environment, choices) if learned else None
         self.critic = critic(environment, 1) if critic else None
         self.backward_critic = backward_critic(environment, 1) if backward_critic else None
+        self.prior: Policy | None = None
+        if anchored:
+            other = Policy(environment, network, "shared" if self.shared else "uniform")
+            self.prior = other.requires_grad_(False)
 
     def log_probs(
         self, states: Tensor, legal: Tensor, legal_backward: Tensor

@@ -8,7 +8,7 @@ from torch import Tensor
 
 # Streams that never share a draw.
 TRAINING, EVALUATION, CANDIDATES, HISTORIES, REPLAYED, CHOICES, SEARCHED, HELD_OUT = range(8)
-HEADS = 9
+KNOWN, HEADS = 8, 9
 SEEDS = 256
 
 

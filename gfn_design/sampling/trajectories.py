@@ -48,7 +48,8 @@ class Scored(NamedTuple):
 
     Attributes:
         log_pf: log P_F of each action, in nats.
-        log_pb: log P_B of the backward action undoing it; 0 at a stop.
+        log_pb: log P_B of the backward action undoing it; 0 at a stop. Of a policy with a prior,
+            the prior's log P_F of each action.
         value: The critic's value of the state each step leaves; zeros without a critic.
         alive: Where a step is taken.
         stops: The last step of each trajectory, at which its reward is paid.
@@ -327,6 +328,7 @@ def score(
     opening: Opening | None = None,
     all_actions: bool = False,
     learns: Tensor | None = None,
+    relative: bool = True,
 ) -> Scored:
     """Log-probabilities and values along trajectories under the present policy, with gradients.
 
@@ -341,6 +343,9 @@ def score(
         all_actions: Also give ``Scored.log_policy``.
         learns: ``bool[batch, heads]``; then each trajectory is scored once for every head that
             learns from it, by that head, and what is said of it ordered likewise.
+        relative: Where the policy has a prior, ``Scored.log_pb`` is the prior's log P_F, by which
+            every condition of balance, log P_F = log P_B + log R - log Z over a trajectory, asks
+            for prior times reward (Venkatraman et al. 2024, relative trajectory balance).
     """
     states, actions, backward_actions, alive, log_reward = trajectories
     moves = alive if environment.fixed_length else alive & (actions != environment.stop)
@@ -372,9 +377,14 @@ def score(
     backward_value = None
     if policy.backward_critic is not None and learns is None:
         backward_value = _along(policy.backward_value(entered), entered_at)
+    undone = moves
+    prior = getattr(policy, "prior", None)  # tables that stand in for a policy have none
+    if relative and prior is not None:
+        known = prior.forward_log_probs(left, environment.legal(left))
+        log_pb, undone = _pick(known, left_at, actions), alive  # a stop has a probability as well
     if not environment.fixed_length:
         log_pf, value = log_pf.where(alive, 0), value.where(alive, 0)
-        log_pb = log_pb.where(moves, 0)
+        log_pb = log_pb.where(undone, 0)
         backward_value = None if backward_value is None else backward_value.where(moves, 0)
     goes_on = torch.cat([alive[:, 1:], torch.zeros_like(alive[:, :1])], dim=1)
     log_policy = pf[chosen_from] if all_actions else None
