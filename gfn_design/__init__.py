@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 _EXPORTS = {
     "ActorCritic": "gfn_design.objectives.actor_critic",
     "ActionLayout": "gfn_design.environments.graph",
+    "Atoms": "gfn_design.environments.atoms",
     "BackwardActorCritic": "gfn_design.objectives.backward",
     "BackwardBalance": "gfn_design.objectives.backward",
     "BackwardObjective": "gfn_design.objectives.base",
@@ -29,6 +30,7 @@ _EXPORTS = {
     "GFlowNet": "gfn_design.gflownet",
     "Graph": "gfn_design.environments.graph",
     "GraphEnvironment": "gfn_design.environments.graph",
+    "GraphNetwork": "gfn_design.policies.graph",
     "Guide": "gfn_design.guides",
     "Hypergrid": "gfn_design.environments.hypergrid",
     "HypergridData": "gfn_design.data.tasks",
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
     from gfn_design.data.blocks import BlocksData
     from gfn_design.data.energy import EnergyData
     from gfn_design.data.tasks import FunctionData, HypergridData, KmerData, MotifData
+    from gfn_design.environments.atoms import Atoms
     from gfn_design.environments.base import Environment
     from gfn_design.environments.blocks import block_smiles
     from gfn_design.environments.check import check_environment
@@ -109,6 +112,7 @@ if TYPE_CHECKING:
     from gfn_design.objectives.ppo import ClippedPolicy
     from gfn_design.objectives.soft_q import SoftQ
     from gfn_design.objectives.trust_region import TrustRegion
+    from gfn_design.policies.graph import GraphNetwork
     from gfn_design.policies.mlp import MLP
     from gfn_design.policies.policy import Policy
     from gfn_design.rewards.reward import LogReward, Reward
