@@ -17,17 +17,18 @@ from gfn_design.environments.molecular_graph import (
     VALENCES,
     Atomic,
     connected_orders,
+    forms_per_symmetry,
     from_smiles,
-    log_forms,
     to_smiles,
 )
+from gfn_design.environments.numbering import Enumerated
 from gfn_design.errors import InputError
 
 TRIPLE = 3  # the highest order of a bond
 AT_ONCE = 1024  # objects whose copies are counted at once, which bounds memory
 
 
-class Atoms(GraphEnvironment):
+class Atoms(GraphEnvironment, Enumerated):
     """Molecules of a few heavy atoms; hydrogens fill the valences that are left.
 
     A state holds, slot after slot, the element of each atom (-1 while blank), whether it is
@@ -53,6 +54,7 @@ class Atoms(GraphEnvironment):
         elements: Some of B, C, N, O, F, P, S, Cl, Br, I; with the lowest valence of each.
         max_atoms: Heavy atoms of the largest molecule, 2 to 12.
         charges: Whether atoms may be charged.
+        numbered: States are numbered, for exact evaluation, if there are at most so many.
     """
 
     molecules, copies = True, True
@@ -67,7 +69,11 @@ class Atoms(GraphEnvironment):
     name: Tensor
 
     def __init__(
-        self, elements: str | list[str] = "CNOF", max_atoms: int = 9, charges: bool = True
+        self,
+        elements: str | list[str] = "CNOF",
+        max_atoms: int = 9,
+        charges: bool = True,
+        numbered: int = 5_000,
     ) -> None:
         super().__init__()
         self.elements, self.max_atoms, self.charges = tuple(elements), max_atoms, charges
@@ -88,7 +94,7 @@ class Atoms(GraphEnvironment):
         # Valence without and with a charge; less than no bonds where there is no such ion. The
         # last column is that of a blank slot.
         neutral = [VALENCES[element] for element in self.elements]
-        ion = [CHARGED.get(element, (0, -1))[1] * charges - (not charges) for element in elements]
+        ion = [CHARGED[e][1] if charges and e in CHARGED else -1 for e in self.elements]
         self._tables(neutral, ion, n, kinds)
         most = max(neutral + ion)
         orders = min(n * most // 2, TRIPLE * n_pairs)
@@ -96,6 +102,7 @@ class Atoms(GraphEnvironment):
         self.max_steps = n + max(orders - (n - 1), 0) + ions + 1
         self.node_sizes = (kinds, 2, most + 1, n)
         self.edge_sizes, self.graph_sizes = (TRIPLE,), (n + 1,)
+        self.number_states(numbered)
 
     def _tables(self, neutral: list[int], ion: list[int], n: int, kinds: int) -> None:
         valences = torch.tensor([[*neutral, 0], [*ion, -1]])
@@ -242,9 +249,10 @@ class Atoms(GraphEnvironment):
 
     def log_copies(self, objects: Tensor) -> Tensor:
         """log of the number of states that are the same molecule as each: ``float64[batch]``."""
-        forms = [log_forms(molecule) for molecule in self._atomic(objects)]
-        orders = []
+        parts = [torch.ones(0, dtype=torch.float64, device=objects.device)]
         for part in objects.split(AT_ONCE):
-            elements, _, bonds = self.parts(part)
-            orders.append(connected_orders(bonds > 0, (elements >= 0).sum(1)))
-        return torch.cat(orders).log() + torch.tensor(forms).to(orders[0])
+            elements, _, orders = self.parts(part)
+            forms = [forms_per_symmetry(molecule) for molecule in self._atomic(part)]
+            numberings = connected_orders(orders > 0, (elements >= 0).sum(1))
+            parts.append(numberings * numberings.new_tensor(forms))
+        return torch.cat(parts).round().log()  # these are whole numbers

@@ -1,6 +1,5 @@
 """Molecules as atoms and bonds: to and from SMILES, and in how many ways they can be written."""
 
-import math
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -110,8 +109,8 @@ def from_smiles(text: str) -> Atomic:
 
 
 @lru_cache(maxsize=2**16)
-def log_forms(molecule: Atomic) -> float:
-    """log of the number of Kekule structures over the number of symmetries.
+def forms_per_symmetry(molecule: Atomic) -> float:
+    """The number of Kekule structures over the number of symmetries.
 
     The symmetries are those of the molecule as SMILES write it, with aromatic bonds all alike. With
     n! / symmetries ways to number the atoms of such a molecule, and a set of Kekule structures
@@ -121,7 +120,7 @@ def log_forms(molecule: Atomic) -> float:
     from rdkit import Chem
 
     if not molecule.atoms:
-        return 0.0
+        return 1.0
     made = Chem.Mol(_molecule(molecule))
     for atom in made.GetAtoms():  # matching takes no notice of hydrogens, but of isotopes
         atom.SetIsotope(1 + atom.GetTotalNumHs())
@@ -135,7 +134,7 @@ def log_forms(molecule: Atomic) -> float:
     paired = [ends for ends in aromatic if frozenset(ends) in double]
     inside = frozenset(atom for ends in paired for atom in ends)
     edges = tuple(ends for ends in aromatic if inside.issuperset(ends))
-    return math.log(_matchings(inside, edges)) - math.log(symmetries)
+    return _matchings(inside, edges) / symmetries
 
 
 def _matchings(atoms: frozenset[int], edges: tuple[tuple[int, int], ...]) -> int:

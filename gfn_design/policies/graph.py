@@ -85,17 +85,14 @@ class GraphNetwork(nn.Module):
 
 def _with_hubs(graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
     """Codes of the nodes and then of the hubs, and ends and codes of all edges; -1 is no code."""
-    n, size = len(graph.nodes), len(graph.graph_features)
-    of_nodes, of_hubs = graph.nodes.shape[1], graph.graph_features.shape[1]
-    node = torch.arange(n, device=graph.batch.device)
-    hub = n + graph.batch
+    (n, of_nodes), of_hubs = graph.nodes.shape, graph.graph_features.shape[1]
+    node, hub = torch.arange(n, device=graph.batch.device), n + graph.batch
     rows = torch.cat(
         [
             F.pad(F.pad(graph.nodes, (0, of_hubs), value=-1), (0, 1), value=0),
             F.pad(F.pad(graph.graph_features, (of_nodes, 0), value=-1), (0, 1), value=1),
         ]
     )
-    assert len(rows) == n + size
     ends = torch.cat([graph.edges, torch.stack([node, hub]), torch.stack([hub, node])], 1)
     real = F.pad(graph.edge_features, (0, 1), value=BETWEEN)
     blank = real.new_full((n, graph.edge_features.shape[1]), -1)
@@ -135,6 +132,8 @@ class _Layer(nn.Module):
 
 class _Outputs(nn.Module):
     """The outputs of one layout; those of blank slots are zero."""
+
+    pairs: Tensor
 
     def __init__(self, layout: ActionLayout, n_slots: int, width: int) -> None:
         super().__init__()
