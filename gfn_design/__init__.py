@@ -50,6 +50,7 @@ _EXPORTS = {
     "RewardGuide": "gfn_design.guides",
     "SachsData": "gfn_design.data.bayesian",
     "Scored": "gfn_design.sampling.trajectories",
+    "Selfies": "gfn_design.environments.selfies",
     "Sequence": "gfn_design.environments.sequence",
     "SoftQ": "gfn_design.objectives.soft_q",
     "StopGuide": "gfn_design.guides",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from gfn_design.environments.fragments import Fragments
     from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment
     from gfn_design.environments.hypergrid import Hypergrid
+    from gfn_design.environments.selfies import Selfies
     from gfn_design.environments.sequence import Sequence
     from gfn_design.environments.vocabulary import Fragment
     from gfn_design.errors import InputError
