@@ -131,7 +131,7 @@ class _Layer(nn.Module):
 
 
 class _Outputs(nn.Module):
-    """The outputs of one layout; those of blank slots are zero."""
+    """The outputs of one layout; those of blank slots mean nothing."""
 
     pairs: Tensor
 
@@ -156,18 +156,20 @@ class _Outputs(nn.Module):
         if self.at_node is not None:
             logits = self.at_node(nodes)
             slots = logits.new_zeros(size * self.n_slots, logits.shape[1])
-            parts.append(slots.index_copy(0, place, logits).view(size, -1))
+            slots = slots.index_copy(0, place, logits)
+            parts.append(slots.view(size, self.n_slots * self.layout.node))
         if self.at_pair is not None and self.of_pair is not None:
             ends = self.of_pair(nodes)
             slots = ends.new_zeros(size * self.n_slots, ends.shape[1]).index_copy(0, place, ends)
             later, earlier = self.pairs
-            slots = slots.view(size, self.n_slots, -1)
+            slots = slots.view(size, self.n_slots, ends.shape[1])
             pairs = (slots[:, later] + slots[:, earlier]).flatten(0, 1)
             start, end = graph.slot[graph.edges]
             i, j = torch.maximum(start, end), torch.minimum(start, end)
             pair = graph.batch[graph.edges[0]] * len(later) + i * (i - 1) // 2 + j
-            pairs = pairs.index_add(0, pair, edges)  # of both directions
-            parts.append(self.at_pair(pairs.relu()).view(size, -1))
+            pairs = pairs.index_add(0, pair, edges.to(pairs.dtype))  # of both directions
+            logits = self.at_pair(pairs.relu())
+            parts.append(logits.view(size, len(later) * self.layout.pair))
         if self.at_graph is not None:
             parts.append(self.at_graph(hubs))
         return torch.cat(parts, 1)
