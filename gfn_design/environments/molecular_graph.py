@@ -94,7 +94,9 @@ def from_smiles(text: str) -> Atomic:
         if charge == 0:
             valence = VALENCES.get(element, atom.GetTotalValence())
         elif charge != expected:
-            raise InputError(f"'{text}' has a charge of {charge:+d} on {element}, which has no ion")
+            raise InputError(
+                f"'{text}' has a charge of {charge:+d} on {element}, which has no such ion"
+            )
         if atom.GetNumRadicalElectrons() or atom.GetTotalValence() != valence:
             raise InputError(
                 f"'{text}' has {element} with {atom.GetTotalValence()} valences, expected {valence}"
