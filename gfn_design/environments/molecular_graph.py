@@ -1,6 +1,7 @@
 """Molecules as atoms and bonds: to and from SMILES, and in how many ways they can be written."""
 
 from functools import cache, lru_cache
+from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -177,5 +178,5 @@ def connected_orders(adjacent: Tensor, sizes: Tensor) -> Tensor:
 @cache
 def _sets_by_size(n: int) -> list[tuple[Tensor, Tensor]]:
     """All sets of 2, 3, ... n vertices, each as a number of bits, and the vertices in each."""
-    layers = [torch.combinations(torch.arange(n), size) for size in range(2, n + 1)]
+    layers = [torch.tensor(list(combinations(range(n), size))) for size in range(2, n + 1)]
     return [((2**vertices).sum(1), vertices) for vertices in layers]
