@@ -132,8 +132,7 @@ def states_of(environment, smiles):
     molecule = Chem.MolFromSmiles(smiles)
     n = molecule.GetNumAtoms()
     forms = list(Chem.ResonanceMolSupplier(molecule, Chem.KEKULE_ALL))
-    for form, order in itertools.product(forms or [molecule], itertools.permutations(range(n))):
-        Chem.Kekulize(form, clearAromaticFlags=True)
+    for form, order in itertools.product(forms, itertools.permutations(range(n))):
         place = {atom: k for k, atom in enumerate(order)}
         state = environment.initial(1)[0]
         earlier = {0}
@@ -210,7 +209,6 @@ def test_kekule_structures_are_one_molecule(smiles, count):
     molecule = Chem.MolFromSmiles(smiles)
     forms = set()
     for form in Chem.ResonanceMolSupplier(molecule, Chem.KEKULE_ALL):
-        Chem.Kekulize(form, clearAromaticFlags=True)
         atoms = tuple((atom.GetSymbol(), 0) for atom in form.GetAtoms())
         ends = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in form.GetBonds()]
         orders = [int(bond.GetBondTypeAsDouble()) for bond in form.GetBonds()]

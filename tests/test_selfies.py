@@ -94,6 +94,7 @@ def test_constructor_refuses(alphabet, length, message):
         ("[C][C][C]", "has 3 symbols, expected at most 2"),
         ("[Ring1]", r"begins with \[Ring1\], expected an atom"),
         ("[C", "is no SELFIES: expected symbols in brackets"),
+        ("CC", "is no SELFIES: expected symbols in brackets"),
     ],
 )
 def test_encode_refuses(text, message):

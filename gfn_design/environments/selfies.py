@@ -123,9 +123,12 @@ class Selfies(Environment):
 
 def _split(text: str) -> list[str]:
     try:
-        return list(selfies.split_selfies(text))
-    except ValueError as error:
-        raise InputError(f"'{text}' is no SELFIES: expected symbols in brackets") from error
+        symbols = list(selfies.split_selfies(text))
+    except ValueError:
+        symbols = []
+    if "".join(symbols) != text:
+        raise InputError(f"'{text}' is no SELFIES: expected symbols in brackets")
+    return symbols
 
 
 def _begins_a_molecule(symbol: str) -> bool:
