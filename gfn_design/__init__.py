@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 _EXPORTS = {
     "ActorCritic": "gfn_design.objectives.actor_critic",
     "ActionLayout": "gfn_design.environments.graph",
+    "Atoms": "gfn_design.environments.atoms",
     "BackwardActorCritic": "gfn_design.objectives.backward",
     "BackwardBalance": "gfn_design.objectives.backward",
     "BackwardObjective": "gfn_design.objectives.base",
@@ -31,6 +32,7 @@ _EXPORTS = {
     "GFlowNet": "gfn_design.gflownet",
     "Graph": "gfn_design.environments.graph",
     "GraphEnvironment": "gfn_design.environments.graph",
+    "GraphNetwork": "gfn_design.policies.graph",
     "Guide": "gfn_design.guides",
     "Hypergrid": "gfn_design.environments.hypergrid",
     "HypergridData": "gfn_design.data.tasks",
@@ -54,6 +56,7 @@ _EXPORTS = {
     "SEHProxy": "gfn_design.rewards.seh",
     "SachsData": "gfn_design.data.bayesian",
     "Scored": "gfn_design.sampling.trajectories",
+    "Selfies": "gfn_design.environments.selfies",
     "Sequence": "gfn_design.environments.sequence",
     "SoftQ": "gfn_design.objectives.soft_q",
     "StopGuide": "gfn_design.guides",
@@ -86,6 +89,7 @@ if TYPE_CHECKING:
     from gfn_design.data.functions import CommandData, FunctionData
     from gfn_design.data.molecules import MoleculeData, Term
     from gfn_design.data.tasks import HypergridData, KmerData, MotifData
+    from gfn_design.environments.atoms import Atoms
     from gfn_design.environments.base import Environment
     from gfn_design.environments.blocks import block_smiles
     from gfn_design.environments.check import check_environment
@@ -93,6 +97,7 @@ if TYPE_CHECKING:
     from gfn_design.environments.fragments import Fragments
     from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment
     from gfn_design.environments.hypergrid import Hypergrid
+    from gfn_design.environments.selfies import Selfies
     from gfn_design.environments.sequence import Sequence
     from gfn_design.environments.vocabulary import Fragment
     from gfn_design.errors import InputError
@@ -119,6 +124,7 @@ if TYPE_CHECKING:
     from gfn_design.objectives.ppo import ClippedPolicy
     from gfn_design.objectives.soft_q import SoftQ
     from gfn_design.objectives.trust_region import TrustRegion
+    from gfn_design.policies.graph import GraphNetwork
     from gfn_design.policies.mlp import MLP
     from gfn_design.policies.patterns import PatternMLP
     from gfn_design.policies.policy import Policy

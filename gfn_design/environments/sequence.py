@@ -7,8 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gfn_design.environments.base import Environment
 from gfn_design.environments.blocks import BLOCKS, block_smiles
+from gfn_design.environments.graph import (
+    ActionLayout,
+    Graph,
+    GraphEnvironment,
+    dense_to_graph,
+)
 from gfn_design.errors import InputError
 
 ALPHABETS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY", "bits": "01"}
@@ -18,7 +23,7 @@ WORDS = {name: [block.smiles for block in blocks] for name, blocks in BLOCKS.ite
 BLANK = "_"  # how a slot that is not filled yet is written
 
 
-class Sequence(Environment):
+class Sequence(GraphEnvironment):
     """Strings of a fixed length, written from the empty string one symbol at a time.
 
     A state is the symbol in each slot, -1 while blank. The order says which symbols may come next:
@@ -66,6 +71,9 @@ class Sequence(Environment):
             "prepend-append": (2 * size, 2),
             "any": (size * length, length),
         }[order]
+        self.n_slots, self.node_sizes, self.edge_sizes = length, (size, length), (2,)
+        self.forward_layout = ActionLayout(graph=self.n_actions)
+        self.backward_layout = ActionLayout(graph=self.n_backward_actions)
         # Blank slots always come last except in any order, so that bijective numeration (digits
         # 1 to V in base V) numbers the states without gaps; in any order the blank is a digit.
         base = size + 1 if order == "any" else size
@@ -130,6 +138,18 @@ class Sequence(Environment):
         behead = torch.cat([states[:, 1:], torch.full_like(first, -1)], dim=1)
         action = torch.where(undo == 0, last, first + len(self.symbols))
         return torch.where(undo == 0, shorter, behead), action[:, 0]
+
+    def to_graph(self, states: Tensor) -> Graph:
+        """The chain of filled slots: symbol and place of each, edges to the right and to the left.
+
+        The whole graph decides every action.
+        """
+        filled, place = states >= 0, torch.arange(self.length, device=states.device)
+        way = place - place[:, None]
+        joined = (way.abs() == 1) & filled[:, :, None] & filled[:, None]
+        nodes = torch.stack([states, place.expand_as(states)], 2)
+        edges = (way < 0).long().expand_as(joined)[..., None]
+        return dense_to_graph(filled, nodes, joined, edges, states[:, :0])
 
     def log_ways(self, states: Tensor) -> Tensor:
         filled = (states >= 0).sum(-1).double()
