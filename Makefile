@@ -7,6 +7,7 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/gfn-design demo
+	$(BIN)/gfn-design demo molecules
 
 test: .venv/installed-dev check
 	$(BIN)/python -m pytest
