@@ -669,16 +669,8 @@ def test_a_run(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("name", ["sachs_tb_u", "sachs_interventional"])
 def test_a_run_of_sachs(sachs_folder, tmp_path, name):
     config = Path(__file__).parents[1] / "configs" / "dag" / f"{name}.yaml"
-    short = [
-        "--trainer.max_steps",
-        "3",
-        "--evaluate_every",
-        "3",
-        "--model.batch_size",
-        "16",
-        "--candidates",
-        "10",
-    ]
+    short = ["--trainer.max_steps", "3", "--trainer.log_every_n_steps", "3"]
+    short += ["--evaluate_every", "3", "--model.batch_size", "16", "--candidates", "10"]
     quiet = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
     run = tmp_path / "run"
     assert main(["fit", "--config", str(config), "--output", str(run), *short, *quiet]) == 0
