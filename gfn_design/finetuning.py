@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FITS, FIT_RATE = 50, 1e-3  # steps of Adam by which a critic begins, and their size
 Way = Literal["all", "last", "anchored"]
-COLUMNS = ("sequence", "smiles", "design", "text", "kmer")  # where a table has its objects
+COLUMNS = ("object", "sequence", "smiles", "design", "text", "kmer")  # of objects, in a table
 
 
 class FineTuning:
@@ -169,8 +169,8 @@ class FineTuning:
             objects.append(state)
         self.objects = torch.cat(objects)
         try:
-            module.log_reward(self.objects)  # refuses what is no number
-            self.log_reward = module.state_reward()(self.objects).float()
+            log_reward = module.log_reward(self.objects).clamp(min=module.least)
+            self.log_reward = (log_reward - module.log_copies(self.objects)).float()
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         module.reward_calls += len(rows)

@@ -165,10 +165,10 @@ class GFlowNet(LightningModule):
                 f"{type(objective).__name__} needs an environment all of whose states are objects, "
                 f"got {environment.describe()}"
             )
-        if objective.scores_states and not environment.legal(environment.initial(1))[0, -1]:
+        if objective.scores_states and environment.copies:
             raise InputError(
-                f"{type(objective).__name__} needs an environment all of whose states are objects, "
-                f"and the source of {environment.describe()} is none"
+                f"{type(objective).__name__} asks the reward of every state, and in "
+                f"{environment.describe()} several states are one object, and some are none"
             )
         if environment.n_backward_actions == 1:  # nothing to learn
             backward_objective = None
@@ -228,7 +228,10 @@ class GFlowNet(LightningModule):
         if start is not None:
             start.check(objective, backward, backward_objective)
             if heads > 1:
-                raise InputError("a start has one policy; leave out exploration.heads")
+                raise InputError(
+                    "a policy of several heads cannot be fine-tuned, nor another be given heads; "
+                    "leave out exploration.heads or start"
+                )
         if burst < 1:
             raise InputError(f"burst must be at least 1, got {burst}")
         if min(lr, critic_lr, log_z_lr) < 0:
@@ -236,6 +239,12 @@ class GFlowNet(LightningModule):
             raise InputError(f"lr, critic_lr and log_z_lr must not be negative, got {rates}")
         self.environment, self.objective = environment, objective
         self.backward_objective = backward_objective
+        self.least = objective.min_log_reward
+        if environment.copies or environment.rejects:
+            # The least reward is of an object; the share of one of its states may be less.
+            for part in filter(None, (objective, backward_objective)):
+                if hasattr(part, "min_log_reward"):
+                    setattr(part, "min_log_reward", -math.inf)  # noqa: B010 # not all have it
         value = {"critic": critic, "flow": network}.get(objective.head or "")
         back = backward_objective is not None and backward_objective.needs_critic
         self.policy = Policy(
@@ -415,7 +424,7 @@ class GFlowNet(LightningModule):
             return reward
 
         def share(states: Tensor) -> Tensor:
-            whole = reward(states) - self._penalty(states)
+            whole = reward(states).clamp(min=self.least) - self._penalty(states)
             return whole - self.log_copies(states).to(whole)
 
         return share

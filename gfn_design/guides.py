@@ -71,6 +71,11 @@ class StopGuide(Guide):
                 f"StopGuide needs an environment with a stop action, got {environment.describe()}; "
                 "use RewardGuide"
             )
+        if environment.copies:
+            raise InputError(
+                "StopGuide compares the reward of states, and in "
+                f"{environment.describe()} several share the reward of one object"
+            )
 
     def forward(
         self, environment: Environment, trajectories: Trajectories, scored: Scored, reward: Reward

@@ -53,9 +53,9 @@ nats, how likely it is to be, as estimated from a few of its histories. A reward
 float reads inf; `log_reward`, in nats, is what counts. Some data has more columns: `ddg` is a
 binding energy in kcal/mol, and `site` the sequence with the E-box inside. Of molecules: `smiles`,
 `inchikey`, `scaffold` (ring systems and what links them), `alerts` (what it has of the PAINS and
-BRENK catalogues), `path` (what it grew through), and with `sample --reference FILE` the `nearest`
-molecule of that file with its `similarity` (Tanimoto's, 0 to 1); and every term of the reward in
-its own units.
+BRENK catalogues), `path` (what it grew through), every term of the reward in its own units; with
+`sample --reference FILE` the `nearest` molecule of that file with its `nearest_similarity`
+(Tanimoto's, 0 to 1).
 
 In `log.csv`, `scored` counts what a function, a program or RDKit was asked for, without repeats,
 and `failed` what could not be scored and counts as the minimum.

@@ -43,8 +43,8 @@ def test_what_is_said_of_known_molecules(tmp_path):
     assert said["inchikey"][0] == "RYYVLZVUVIJVGH-UHFFFAOYSA-N"
     assert said["scaffold"][1:] == ["c1ccccc1", ""]
     assert said["nearest"][:2] == ["caffeine", "aspirin"]
-    assert said["similarity"][0] == "1.000"
-    assert 0.2 < float(said["similarity"][1]) < 1
+    assert said["nearest_similarity"][0] == "1.000"
+    assert 0.2 < float(said["nearest_similarity"][1]) < 1
     assert said["alerts"][2] == ""
     assert "quinone" in describe(["O=C1C=CC(=O)C=C1"])["alerts"][0].lower()
 

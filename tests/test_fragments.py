@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from collections import Counter
 from functools import partial
@@ -228,7 +229,7 @@ def test_equal_molecules_have_equal_keys() -> None:
 
 
 def test_objectives_that_score_every_state_are_refused() -> None:
-    with pytest.raises(InputError, match="all of whose states are objects, and the source of"):
+    with pytest.raises(InputError, match="several states are one object"):
         GFlowNet(environment_of_chains(), ModifiedDetailedBalance())
 
 
@@ -542,3 +543,20 @@ def test_target_is_over_molecules() -> None:
     texts = environment.decode(target.objects)
     expected = [count[text] / len(states) for text in texts]
     assert target.of_objects(equal).tolist() == pytest.approx(expected)
+
+
+def test_the_least_reward_is_that_of_an_object():
+    """A state whose share is less than the least reward keeps its share."""
+    environment = environment_of_chains()
+    objective = TrajectoryBalance(min_log_reward=-1.0)
+    module = GFlowNet(environment, objective).use(FunctionData(lambda texts: [0.9] * len(texts)))
+    states = finished(environment)
+    share = module.state_reward()(states).double()
+    torch.testing.assert_close(
+        share, math.log(0.9) - environment.log_copies(states), atol=1e-6, rtol=0
+    )
+    assert float(share.min()) < -1
+    low = GFlowNet(environment, TrajectoryBalance(min_log_reward=-1.0))
+    low.use(FunctionData(lambda texts: [1e-3] * len(texts)))
+    floored = low.state_reward()(states).double()
+    torch.testing.assert_close(floored, -1 - environment.log_copies(states), atol=1e-6, rtol=0)

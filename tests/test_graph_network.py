@@ -70,7 +70,7 @@ def test_layouts_number_all_actions(order):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_state_is_read_by_itself_and_an_empty_one_too(kind):
     states = some_states()
-    counts = (ATOMS.n_actions, ATOMS.n_backward_actions, 1, 7)
+    counts = (ATOMS.n_actions, ATOMS.n_backward_actions, 1)
     for outputs in (*counts, ATOMS.n_actions + ATOMS.n_backward_actions):
         network = GraphNetwork(ATOMS, outputs, kind, width=16, depth=2)
         found = network(states)

@@ -23,6 +23,11 @@ from gfn_design.rewards.properties import (
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.scorer import Scorer
 
+TAKEN = (  # columns that candidates have anyway
+    *("rank", "sequence", "object", "smiles", "inchikey", "scaffold", "alerts", "path", "nearest"),
+    *("nearest_similarity", "score", "reward", "log_reward", "log_probability", "draws"),
+)
+
 
 @dataclass(frozen=True)
 class Term:
@@ -128,6 +133,10 @@ class MoleculeData(ScoredData):
         titles = [term.title() for term in terms]
         if twice := [x for i, x in enumerate(titles) if x in titles[:i]]:
             raise InputError(f"two terms are called {twice[0]}; give one of them another name")
+        if taken := [x for x in titles if x in TAKEN]:
+            raise InputError(
+                f"'{taken[0]}' is a column of candidates.csv already; give that term another name"
+            )
         asked: list[tuple[list[int], Scorer]] = []  # with the places of its terms
         rest = (retries, failed, cache_size)
         known = [i for i, term in enumerate(terms) if term.property is not None]

@@ -152,7 +152,7 @@ def _mined(path: str) -> list[str]:
     """The symbols of the SMILES in a file, in order."""
     try:
         lines = Path(path).expanduser().read_text().splitlines()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"alphabet must be 'default', a list of symbols or a file of SMILES; cannot read {path}"
         ) from error

@@ -77,7 +77,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
             / SAMPLES,
         }
         held = module.data.held_out(module.environment)
-        if held is not None:
+        if held is not None and module.policy.prior is None:
             some = held[:: max(1, len(held) // TESTED)].to(module.device)
             found = estimated_log_probability(module, some)
             found = found + module.environment.log_copies(some)  # as if all were equally likely

@@ -103,12 +103,18 @@ def _with_hubs(graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
 def _layouts(environment: GraphEnvironment, outputs: int) -> list[ActionLayout]:
     """What the outputs are, by how many there are."""
     forward, backward = environment.forward_layout, environment.backward_layout
-    return {
+    known = {
         1: [ActionLayout(graph=1)],
         environment.n_actions + environment.n_backward_actions: [forward, backward],
         environment.n_backward_actions: [backward],
         environment.n_actions: [forward],
-    }.get(outputs, [ActionLayout(graph=outputs)])
+    }
+    if outputs not in known:
+        raise InputError(
+            f"GraphNetwork decides about actions or gives one value, not {outputs} numbers; leave "
+            "out exploration.heads"
+        )
+    return known[outputs]
 
 
 class _Layer(nn.Module):

@@ -22,8 +22,8 @@ def describe(smiles: Sequence[str], reference: Path | None = None) -> dict[str, 
 
     `inchikey`; `scaffold`, the ring systems and what links them (Bemis and Murcko 1996; empty
     without a ring); `alerts`, substructures of the PAINS and BRENK catalogues that it has; and with
-    a reference file `nearest`, the most similar molecule of it, and `similarity`, Tanimoto's,
-    from 0 to 1, of Morgan fingerprints of radius 2.
+    a reference file `nearest`, the most similar molecule of it, and `nearest_similarity`, from 0 to
+    1, which is Tanimoto's of Morgan fingerprints of radius 2.
 
     Args:
         smiles: Molecules that RDKit reads.
@@ -51,7 +51,7 @@ def describe(smiles: Sequence[str], reference: Path | None = None) -> dict[str, 
             all_of_them = np.array(BulkTanimotoSimilarity(own, prints))
             nearest.append(names[int(all_of_them.argmax())])
             similarity.append(f"{all_of_them.max():.3f}")
-        columns |= {"nearest": nearest, "similarity": similarity}
+        columns |= {"nearest": nearest, "nearest_similarity": similarity}
     return columns
 
 
@@ -65,7 +65,7 @@ def read_molecules(path: Path) -> list[tuple[str, str]]:
         InputError: There is no such file, no molecule in it, or one that RDKit cannot read.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a file of molecules ({error})") from error
     if path.suffix.lower() in (".csv", ".tsv"):

@@ -21,10 +21,13 @@ def main() -> None:
     # What the function prints must not be taken for a reply: it goes to the error output.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    what = json.loads(sys.stdin.readline())
     try:
-        what = json.loads(sys.stdin.readline())
         function = _find(what["path"], what["arguments"])
-    except Exception as error:
+    except InputError as error:
+        _reply(out, {"refused": str(error)})
+        return
+    except Exception as error:  # importing somebody's file may raise anything
         _reply(out, {"refused": f"{what['path']} {raised(error)}, when it was imported"})
         return
     _reply(out, {"answers": []})

@@ -117,7 +117,7 @@ class PrioritizedReplay(Replay):
         self.scale, self.rows = self.scale.to(device), self.rows.to(device)
 
     def state_dict(self) -> dict[str, Any]:
-        kept = [x[: len(self)] for x in (*self.pieces, self.scale)]
+        kept = [x[: len(self)].clone() for x in (*self.pieces, self.scale)]
         counts = {"count": self.count, "updates": self.updates, "largest": self.largest}
         return {"kept": kept, **counts}
 

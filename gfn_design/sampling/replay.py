@@ -21,8 +21,8 @@ class Replay:
         capacity: How many are kept, the oldest dropped first.
         best: Share of `size` that is drawn from the best tenth of them by reward, the others being
             drawn from the rest; 0.5 in Shen et al. (2023). None draws from all alike.
-        distinct: Keep every object once, and draw it in proportion to its reward: as often as the
-            target would, however often it was built. Else an object is kept as often as it was
+        distinct: Keep every finished state once, and draw it in proportion to its reward: as often
+            as the target would, however often it was built. Else it is kept as often as it was
             built.
     """
 
