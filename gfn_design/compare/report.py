@@ -157,10 +157,11 @@ def _rows(
 
 def _markdown(problem: Problem, grid: Grid) -> str:
     header, *rows = _rows(problem, grid, "±", "**{}**".format)
+    drawn = f"{grid.trajectories[problem.name]:,} trajectories"
     lines = [
         f"## {problem.name}",
         "",
-        f"After {grid.trajectories:,} trajectories each: mean ± standard error over seeds. Methods "
+        f"After {drawn} each: mean ± standard error over seeds. Methods "
         f"are judged by {problem.decisive or 'nothing'}, by paired t-tests over seeds with Holm's "
         f"correction at {LEVEL:.0%}; bold is better than every other.",
         "",
@@ -181,9 +182,10 @@ def _signed(verdict: Verdict) -> str:
 def _latex(problem: Problem, grid: Grid) -> str:
     rows = _rows(problem, grid, "$\\pm$", "\\textbf{{{}}}".format)
     lines = [" & ".join(cell.replace("_", "\\_") for cell in row) + r" \\" for row in rows]
+    drawn = f"{grid.trajectories[problem.name]:,} trajectories"
     return "\n".join(
         [
-            f"% {problem.name}, {grid.trajectories:,} trajectories: mean and standard error",
+            f"% {problem.name}, {drawn}: mean and standard error",
             f"\\begin{{tabular}}{{ll{'r' * (len(rows[0]) - 2)}}}",
             "\\hline",
             lines[0],
