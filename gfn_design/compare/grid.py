@@ -250,13 +250,13 @@ def _without(config: dict[str, Any], places: Iterable[tuple[str, ...]]) -> dict[
     for *above, last in places:
         if _has(config, (*above, last)):
             inside = {k: v for k, v in _at(config, tuple(above)).items() if k != last}
-            config = {**config, above[0]: inside} if above else inside
+            config = config | {above[0]: inside} if above else inside
     return config
 
 
 def _check(run: Config) -> None:
     check(run, ROOT)
-    for place, decided in {**PROBLEMS_TOO, **DECIDED}.items():
+    for place, decided in (PROBLEMS_TOO | DECIDED).items():
         if _has(run, place):
             key = Key(place, run.origins)
             raise key.error(f"'{key}' is not for a single run to set; '{decided}' decides it")

@@ -80,7 +80,7 @@ def write_report(grid: Grid, folder: Path, failures: Mapping[Path, str]) -> str:
     for problem in problems:
         if problem.decisive:
             ax = plots.axes(5.5, 4.0)
-            plots.plot_comparison(_curves(problem), ax)
+            plots.plot_comparison(curves(problem), ax)
             title = f"{problem.name}: mean and range over {len(grid.seeds)} seeds"
             ax.set(ylabel=problem.decisive, title=title)
             if DECISIVE[problem.decisive]:
@@ -125,7 +125,7 @@ def _winner(problem: Problem) -> str:
     return ""
 
 
-def _number(values: list[float], plus_minus: str) -> str:
+def number(values: list[float], plus_minus: str) -> str:
     """Mean and standard error, to two digits of the error."""
     if not values:
         return ""
@@ -146,7 +146,7 @@ def _rows(
     for method, runs in problem.results.items():
         ends = [run[-1] for run in runs.values()]
         values = [[p.metrics[m] for p in ends if m in p.metrics] for m in problem.metrics]
-        cells = [_number(numbers, plus_minus) for numbers in values]
+        cells = [number(numbers, plus_minus) for numbers in values]
         if method == _winner(problem):
             place = problem.metrics.index(problem.decisive)
             cells[place] = bold(cells[place])
@@ -224,7 +224,7 @@ def _write_verdicts(problems: list[Problem], path: Path) -> None:
         )
 
 
-def _curves(problem: Problem) -> dict[str, tuple[list[int], list[list[float]]]]:
+def curves(problem: Problem) -> dict[str, tuple[list[int], list[list[float]]]]:
     """Method -> trajectories, and of each run the decisive metric there."""
     return {
         method: (

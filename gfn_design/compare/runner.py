@@ -76,11 +76,11 @@ def run_grid(grid: Grid, folder: Path, jobs: int) -> dict[Path, str]:
         raise InputError(
             f"{folder}: holds something else than a comparison; choose another --output"
         )
-    todo = [cell for cell in grid.cells if not _is_finished(cell, folder)]
+    todo = [cell for cell in grid.cells if not is_finished(cell, folder)]
     _try_out(todo, grid, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
-        try:  # nobody has it, and from now on it is shared with the runs, which outlive a comparison
+        try:  # nobody has it; from now on it is shared with the runs, which may outlive this
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -108,7 +108,7 @@ def _may_hold(folder: Path) -> bool:
     return (folder / GRID).exists() or not any(folder.iterdir())
 
 
-def _is_finished(cell: Cell, folder: Path) -> bool:
+def is_finished(cell: Cell, folder: Path) -> bool:
     """Whether this very run is there as a whole.
 
     Raises:
