@@ -172,6 +172,26 @@ def methods_section(title: str, problem: Problem, grid: Grid) -> str:
     )
 
 
+def glance(problems: dict[tuple[str, str], Problem]) -> str:
+    """D_TV of every method on every small problem that has one."""
+    columns = {name: problems[grid, name] for grid, texts in METHODS.items() for name in texts}
+    exact = {name: it.results for name, it in columns.items() if it.decisive == "D_TV"}
+    ends = {
+        (name, m): mean(run[-1].metrics["D_TV"] for run in runs.values())
+        for name, results in exact.items()
+        for m, runs in results.items()
+        if runs
+    }
+    lowest = {min((key for key in ends if key[0] == name), key=lambda k: ends[k]) for name in exact}
+    methods = list(dict.fromkeys(m for results in exact.values() for m in results))
+    body = [
+        [m, *(("*{:.3f}*" if (name, m) in lowest else "{:.3f}").format(ends[name, m])
+              if (name, m) in ends else "" for name in exact)]
+        for m in methods
+    ]  # fmt: skip
+    return rows(["D_TV", *exact], body)
+
+
 def picture(problem: Problem) -> None:
     ax = plots.axes(*PICTURE)
     plots.plot_comparison(curves(problem), ax)
@@ -295,6 +315,7 @@ def main() -> None:
             machine=f"{os.cpu_count()} shared CPU cores, {platform.machine()}",
             versions=f"Python {platform.python_version()}, {packages}",
             methods=methods,
+            glance=glance(problems),
             paper=peers_section(OF_THE_PAPER, problems, "the paper's code"),
             gfnx=peers_section(OF_GFNX, problems, "gfnx"),
             noise=NOISE,
@@ -327,6 +348,8 @@ correction for all pairs of methods of the problem ([how](docs/compare.md)), bes
 the best mean, which is in italics: with three seeds and so many pairs only large and steady
 differences can be told from chance, and "not distinguishable" is no evidence that two methods are
 equal. Methods that asked for more rewards are not tested.
+
+{glance}
 
 {methods}
 ## Beside the code of the paper
