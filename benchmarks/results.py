@@ -16,7 +16,7 @@ import os
 import platform
 import sys
 from importlib.metadata import version
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
@@ -254,7 +254,7 @@ def peers_section(peers: list[Peer], problems: dict[tuple[str, str], Problem], w
         group = [peer for peer in peers if peer.problem == name]
         for i, peer in enumerate(group):
             runs = curves(problems[peer.grid, peer.problem]).get(peer.method)
-            theirs, colour, drawn = curve_of(peer), f"C{i}", 1.0
+            theirs, colour, drawn = curve_of(peer), f"C{i}", inf
             if runs:
                 x, y = runs[0], list(zip(*runs[1], strict=True))
                 ax.plot(
@@ -263,7 +263,7 @@ def peers_section(peers: list[Peer], problems: dict[tuple[str, str], Problem], w
                 low, high = ([pick(values) for values in y] for pick in (min, max))
                 ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
                 drawn = max(x)
-            points = [(at, d_tv) for at, d_tv in theirs.items() if at <= drawn] or [*theirs.items()]
+            points = [(at, d_tv) for at, d_tv in theirs.items() if at <= drawn]
             label = f"{peer.method}, {whose}"
             ax.plot(*zip(*points, strict=True), color=colour, ls=":", marker="o", ms=4, label=label)
         ax.set(xlabel="trajectories", ylabel="exact D_TV", title=f"{name}: mean and range of ours")
