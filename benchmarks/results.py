@@ -14,7 +14,6 @@ import argparse
 import csv
 import os
 import platform
-import sys
 from importlib.metadata import version
 from math import inf, isfinite
 from pathlib import Path
@@ -275,8 +274,10 @@ def peers_section(peers: list[Peer], problems: dict[tuple[str, str], Problem], w
         parts.append(f"![{name}](docs/results/peers-{name}.png)\n")
         for peer in group:
             found = beside(peer, problems[peer.grid, peer.problem])
-            runs = len(problems[peer.grid, peer.problem].results[peer.method])
-            parts.append(f"**{peer.text}**" + ("" if runs == 3 else f" ({runs} of 3 runs)") + "\n")
+            ended = len(problems[peer.grid, peer.problem].results[peer.method])
+            parts.append(
+                f"**{peer.text}**" + ("" if ended == 3 else f" ({ended} of 3 runs)") + "\n"
+            )
             parts.append(peers_table(found) + "\n" if found else "No run has ended yet.\n")
             counted += sum(it.counts for it in found)
             worse += [f"- {peer.text}, {it.trajectories:,} trajectories: {mean(it.ours):.3f} "
@@ -377,4 +378,4 @@ The same with the batches (16), networks (256 wide) and learning rates that gfnx
 """
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
