@@ -347,7 +347,7 @@ nats), `accuracy` (the mean reward over what it should be) and the error of the 
 ## All methods on small problems
 
 Each row is a method of the paper ([what they are](docs/methods.md)) on a small size of one of its
-problems ([configs/paper](configs/paper), `small_*`): networks of 2 x 128, 400 batches of 64
+problems ([configs/paper](configs/paper), `small_*`): networks of 2 x 128, 200 or 400 batches of 64
 trajectories, learning rates of the paper's code, nothing tuned. So the curves tell who is fast at
 the beginning, and not who is best after a day. Numbers are means ± standard errors of three runs
 after equal numbers of trajectories. The last column is the paired test over seeds, with Holm's
