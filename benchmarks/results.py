@@ -35,21 +35,16 @@ NOISE = 0.02  # of one run's D_TV
 PICTURE = (7.2, 4.2)  # inches
 TICKS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1)
 
-METHODS = {  # grid -> its problems, in words
-    "hypergrids": {
-        "hypergrid-32x32": "Hypergrid 32 x 32, R0 = 0.01",
-        "hypergrid-16x16x16": "Hypergrid 16 x 16 x 16, R0 = 0.01",
-        "hypergrid-8x8x8x8": "Hypergrid 8 x 8 x 8 x 8, R0 = 0.01",
-    },
-    "six6_qm9": {
-        "six6": "SIX6, 65,536 DNA 8-mers, prepend-append",
-        "qm9": "QM9 blocks, 161,051 chains of 5, prepend-append",
-    },
-    "pho4_seh": {
-        "pho4": "PHO4, 1,048,576 DNA 10-mers, prepend-append",
-        "seh": "sEH blocks, 34,012,224 chains of 6, prepend-append; measured on samples",
-    },
-    "networks": {"dag-4": "Posterior over the 543 networks of 4 nodes"},
+METHODS = ("hypergrids", "six6_qm9", "pho4_seh", "networks")  # grids of all methods
+PROBLEMS = {
+    "hypergrid-32x32": "Hypergrid 32 x 32, R0 = 0.01",
+    "hypergrid-16x16x16": "Hypergrid 16 x 16 x 16, R0 = 0.01",
+    "hypergrid-8x8x8x8": "Hypergrid 8 x 8 x 8 x 8, R0 = 0.01",
+    "six6": "SIX6, 65,536 DNA 8-mers, prepend-append",
+    "qm9": "QM9 blocks, 161,051 chains of 5, prepend-append",
+    "pho4": "PHO4, 1,048,576 DNA 10-mers, prepend-append",
+    "seh": "sEH blocks, 34,012,224 chains of 6, prepend-append; measured on samples",
+    "dag-4": "Posterior over the 543 networks of 4 nodes",
 }
 SHOWN = {  # metric -> head of its column
     "D_TV": "D_TV",
@@ -175,7 +170,7 @@ def methods_section(title: str, problem: Problem, grid: Grid) -> str:
 
 def glance(problems: dict[tuple[str, str], Problem]) -> str:
     """D_TV of every method on every small problem that has one."""
-    columns = {name: problems[grid, name] for grid, texts in METHODS.items() for name in texts}
+    columns = {name: it for (grid, name), it in problems.items() if grid in METHODS}
     exact = {name: it.results for name, it in columns.items() if it.decisive == "D_TV"}
     ends = {
         (name, m): mean(run[-1].metrics["D_TV"] for run in runs.values())
@@ -309,9 +304,9 @@ def main() -> None:
         for problem, found in finished(grid, folder / name).items()
     }
     methods = "\n".join(
-        methods_section(text, problems[name, problem], grids[name])
-        for name, texts in METHODS.items()
-        for problem, text in texts.items()
+        methods_section(PROBLEMS[problem], problems[name, problem], grids[name])
+        for name in METHODS
+        for problem in grids[name].problems
     )
     path = HERE / "RESULTS.md"
     old = path.read_text() if path.exists() else ""
