@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format bench bench-full clean
+.PHONY: demo test check format bench bench-full results clean
 
 demo: .venv/installed
 	$(BIN)/gfn-design demo
@@ -24,6 +24,10 @@ bench: .venv/installed
 bench-full: .venv/installed
 	$(BIN)/python benchmarks/speed.py --full
 	$(BIN)/python benchmarks/phases.py
+
+# RESULTS.md and its pictures, of runs in runs/results; an hour and a half on two cores.
+results: .venv/installed
+	$(BIN)/python benchmarks/results.py
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix

@@ -188,6 +188,7 @@ def compare(options: argparse.Namespace, overrides: Overrides) -> int:
     jobs = os.cpu_count() or 1 if options.jobs is None else options.jobs
     if jobs < 1:
         raise InputError(f"--jobs must be at least 1, got {jobs}")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each run; there are as many as cores
     from gfn_design.compare.grid import load_grid
 
     grid, folder = load_grid(options.config), options.output or _folder(options.config)

@@ -20,6 +20,7 @@ from gfn_design.compare.grid import load_grid
 from gfn_design.compare.statistics import SAME, holm, judge, two_sided
 
 DEMO = Path(__file__).parents[1] / "configs" / "compare" / "demo.yaml"
+RESULTS = DEMO.parents[1] / "results"
 
 GRID = """
 problems:
@@ -103,6 +104,21 @@ def changed(**changes: object) -> str:
         ({"seeds": [1, 1]}, r"'seeds' must be how many .* different ones"),
         ({"seeds": [-1]}, r"'seeds' must be how many"),
         ({"trajectories": "many"}, r"'trajectories' must be a positive whole number, got 'many'"),
+        (
+            {"trajectories": None},
+            r"or each problem must set 'trainer\.max_steps'; grid\.yaml: problems\.threes does not",
+        ),
+        (
+            {"trajectories": None, "problems__threes__trainer": {"max_steps": 0}},
+            r"problems\.threes: 'trainer\.max_steps' must be a positive whole number, got 0",
+        ),
+        (
+            {"trajectories": None, "problems__threes__trainer": {"max_steps": 30}},
+            r"problems\.threes: .*multiple of 'evaluate_every'.*; got 480 and 320",
+        ),
+        ({"methods__TB": ["none.yaml", {}]}, r"none\.yaml: cannot be read"),
+        ({"methods__TB": [{}, 3]}, r"'methods\.TB' must be a part"),
+        ({"methods__TB__trainer": {"max_steps": 9}}, r"methods\.TB: 'trainer\.max_steps'"),
         ({"trajectories": 1000}, r"'trajectories' must be a multiple of 'evaluate_every'"),
         (
             {"methods__TB__model__batch_size": 48},
@@ -184,6 +200,44 @@ def test_a_run_is_the_base_then_its_problem_then_its_method(here):
     assert other["trainer"]["max_steps"] == 20
     assert own["model"]["objective"] == f"{here / 'own.py'}:Own"
     assert tb["data"]["init_args"]["table"] == str(here / "table.csv")
+
+
+def test_a_problem_may_be_the_file_of_a_run_which_says_how_long_it_is(here):
+    """The grid's own numbers win, and methods with other batches draw as many trajectories."""
+    (here / "run.yaml").write_text(
+        """
+        seed: 5
+        evaluate_every: 10
+        model:
+          environment: {class_path: Sequence, init_args: {alphabet: DNA, length: 3}}
+          objective: DetailedBalance
+          batch_size: 32
+        data: {class_path: KmerData, init_args: {table: table.csv, normalise: false}}
+        trainer: {max_steps: 50, log_every_n_steps: 7}
+        """
+    )
+    length = {"model": {"environment": {"init_args": {"length": 2}}}, "trainer": {"max_steps": 20}}
+    changes = {
+        "problems": {"whole": "run.yaml", "changed": ["run.yaml", length]},
+        "methods": {"few": {"model": {"objective": "TrajectoryBalance", "batch_size": 16}}},
+        "base__model": {},
+    }
+    own = changed(**changes, trajectories=None, evaluate_every=None)
+    (here / "grid.yaml").write_text(own)
+    grid = load_grid(Path("grid.yaml"))
+    assert grid.trajectories == {"whole": 1600, "changed": 640}
+    whole, other = (cell.config for cell in grid.cells)
+    assert (whole["seed"], whole["evaluate_every"], whole["trainer"]["max_steps"]) == (7, 20, 100)
+    assert (other["evaluate_every"], other["trainer"]["max_steps"]) == (20, 40)
+    assert whole["trainer"]["log_every_n_steps"] == 7
+    assert whole["model"]["objective"] == "TrajectoryBalance"
+    assert other["model"]["environment"]["init_args"] == {"alphabet": "DNA", "length": 2}
+
+    (here / "grid.yaml").write_text(changed(**changes, trajectories=320, evaluate_every=160))
+    shorter = load_grid(Path("grid.yaml"))
+    assert shorter.trajectories == {"whole": 320, "changed": 320}
+    config = shorter.cells[0].config
+    assert (config["evaluate_every"], config["trainer"]["max_steps"]) == (10, 20)
 
 
 def test_methods_share_the_seed_of_networks_and_never_their_draws(here):
@@ -285,6 +339,13 @@ def test_reward_calls_are_counted_and_updates_are_no_trajectories(here):
     assert states[-1].reward_calls >= 2 * 160
 
 
+@pytest.mark.parametrize("grid", sorted(RESULTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_grids_of_the_results_are_valid(grid, monkeypatch):
+    monkeypatch.chdir(RESULTS.parents[1])
+    cells = load_grid(grid).cells
+    assert {cell.seed for cell in cells} == {0, 1, 2}
+
+
 @pytest.mark.parametrize(
     ("freedom", "quantile"),
     [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (9, 2.26216), (30, 2.04227)],
@@ -366,7 +427,7 @@ def test_tables_name_the_best_only_where_the_test_does(here):
     from gfn_design.compare.grid import Grid
     from gfn_design.compare.report import _latex, _markdown, assess
 
-    grid = Grid(Path("g"), {}, ["p"], ["A", "B", "C"], [0, 1, 2], 100, [])
+    grid = Grid(Path("g"), {}, ["p"], ["A", "B", "C"], [0, 1, 2], {"p": 100}, [])
     clear = {"A": [0.1, 0.11, 0.1], "B": [0.5, 0.51, 0.52], "C": [0.9, 0.91, 0.91]}
     problem = assess("p", synthetic(clear), grid.seeds)
     assert [v.text for v in problem.verdicts] == ["A is better", "A is better", "B is better"]

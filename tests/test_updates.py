@@ -60,9 +60,10 @@ def gflownet(objective, environment=None, **options):
 # The trust region.
 
 
-def test_the_fisher_product_of_a_network_is_the_hessian_of_the_divergence():
+@pytest.mark.parametrize("environment", [Sequence("AB", 5, "any"), Sequence("sEH", 6, "append")])
+def test_the_fisher_product_of_a_network_is_the_hessian_of_the_divergence(environment):
+    """Of states with few columns, and of so many that they are summed otherwise."""
     torch.manual_seed(0)
-    environment = Sequence("AB", 5, "any")
     network = MLP(environment, environment.n_actions, width=6, depth=2).double()
     drawn = sample(environment, Policy(environment, SMALL), noise(environment, 4))
     states = drawn.states[:, :-1].flatten(0, 1)
@@ -76,6 +77,7 @@ def test_the_fisher_product_of_a_network_is_the_hessian_of_the_divergence():
         parameters = {name: part.view_as(p) for name, part, p in parts}
         return masked_log_softmax(torch.func.functional_call(network, parameters, (states,)), legal)
 
+    product, _ = fisher_product(network, states, legal, weight)
     old = log_probs(flat).where(legal, 0)
 
     def divergence(x):
@@ -84,7 +86,6 @@ def test_the_fisher_product_of_a_network_is_the_hessian_of_the_divergence():
 
     hessian = torch.autograd.functional.hessian(divergence, flat)
     v = torch.randn_like(flat)
-    product, _ = fisher_product(network, states, legal, weight)
     torch.testing.assert_close(product(v), hessian @ v)
 
 

@@ -6,7 +6,7 @@ Read and checked without importing torch, like the configuration of a run.
 import ast
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +20,16 @@ from gfn_design.errors import InputError
 
 KEYS = ("problems", "methods", "seeds", "trajectories", "evaluate_every", "base")
 NAME = re.compile(r"[\w+-][\w.+-]*")  # of a folder
-# What the grid itself decides, so that all methods get the same.
-DECIDED = {
+# What the grid decides, so that all methods get the same. A problem may be a run's file, which says
+# how long that is; there these are the grid's where it is silent.
+LENGTH = ("trainer", "max_steps")
+PROBLEMS_TOO = {
     ("seed",): "seeds",
-    ("model", "seed"): "seeds",
     ("evaluate_every",): "evaluate_every",
-    ("trainer", "max_steps"): "trajectories",
+    LENGTH: "trajectories",
+}
+DECIDED = {
+    ("model", "seed"): "seeds",
     ("trainer", "max_epochs"): "trajectories",
     ("trainer", "max_time"): "trajectories",
     ("trainer", "val_check_interval"): "evaluate_every",
@@ -41,6 +45,7 @@ class Cell(NamedTuple):
     problem: str
     method: str
     seed: int
+    trajectories: int
     config: dict[str, Any]
 
     @property
@@ -58,7 +63,7 @@ class Grid(NamedTuple):
     Attributes:
         file: Where it was read from.
         config: As it was read, files named from the root.
-        trajectories: Of each run.
+        trajectories: Problem -> of each of its runs.
         cells: All runs, seed by seed, so that a comparison cut short has whole seeds.
     """
 
@@ -67,7 +72,7 @@ class Grid(NamedTuple):
     problems: list[str]
     methods: list[str]
     seeds: list[int]
-    trajectories: int
+    trajectories: dict[str, int]
     cells: list[Cell]
 
 
@@ -76,9 +81,11 @@ def load_grid(file: Path) -> Grid:
 
     Args:
         file: YAML with `problems` and `methods` (name -> part of a run's configuration, or a YAML
-            file that holds it), `seeds` (how many, or a list), `trajectories` of each run,
-            `evaluate_every` so many trajectories, and optionally `base`, what all runs share. A run
-            is `base`, then its problem, then its method, later ones winning.
+            file that holds it, or a list of these), `seeds` (how many, or a list), and optionally
+            `trajectories` of each run and `evaluate_every` so many trajectories (else each problem
+            says it, as runs do: `trainer.max_steps` and `evaluate_every` in batches) and `base`,
+            what all runs share. A run is `base`, then its problem, then its method, later ones
+            winning.
 
     Raises:
         InputError: Something is missing, misspelt or does not fit; the message names file and key.
@@ -88,13 +95,6 @@ def load_grid(file: Path) -> Grid:
         if name not in KEYS:
             raise InputError(f"{file}: unknown key '{name}'{hint(name, KEYS, 'keys')}")
     problems, methods = (_parts(config, name, file) for name in ("problems", "methods"))
-    trajectories = _count(config, "trajectories", file)
-    every = _count(config, "evaluate_every", file)
-    if trajectories % every:
-        raise InputError(
-            f"{file}: 'trajectories' must be a multiple of 'evaluate_every', or the end would not "
-            f"be evaluated; got {trajectories} and {every}"
-        )
     seeds = _seeds(config.get("seeds"), file)
     base = config.get("base") or {}
     if not isinstance(base, dict):
@@ -106,21 +106,27 @@ def load_grid(file: Path) -> Grid:
                     f"{file}: 'methods.{method}' sets '{'.'.join(place)}', which all methods must "
                     "share; set it in 'problems'"
                 )
-    merged = {}
+    merged, lengths = {}, {}
     for problem, of_problem in problems.items():
+        name = f"{file}: problems.{problem}"
+        shared = Config(name)
+        shared.add(base, f"{file}: base")
+        shared.add(of_problem, name)
+        trajectories, every = _length(config, shared, file, name)
+        lengths[problem] = trajectories
         for method, of_method in methods.items():
             run = Config(f"{file}: problem '{problem}' with method '{method}'")
             run.add(base, f"{file}: base")
-            run.add(of_problem, f"{file}: problems.{problem}")
+            run.add(_without(of_problem, PROBLEMS_TOO), name)
             run.add(of_method, f"{file}: methods.{method}")
             _check(run)
             merged[problem, method] = _timed(run, trajectories, every)
     cells = [
-        Cell(problem, method, seed, _seeded(run, method, seed))
+        Cell(problem, method, seed, lengths[problem], _seeded(run, method, seed))
         for seed in seeds
         for (problem, method), run in merged.items()
     ]
-    return Grid(file, anchored(config), list(problems), list(methods), seeds, trajectories, cells)
+    return Grid(file, anchored(config), list(problems), list(methods), seeds, lengths, cells)
 
 
 def sources(value: Any) -> dict[str, str]:
@@ -163,15 +169,54 @@ def _parts(config: Mapping[str, Any], name: str, file: Path) -> dict[str, dict[s
 
 
 def _read(part: Any) -> Any:
-    """What a YAML file holds, if the part is given by its name."""
-    is_file = isinstance(part, str) and part.endswith((".yaml", ".yml"))
-    return dict(read([part])) if is_file else part
+    """What YAML files hold where they are given by their names; several parts are merged."""
+    if isinstance(part, str) and part.endswith((".yaml", ".yml")):
+        return dict(read([part]))
+    if isinstance(part, list):
+        parts, merged = [_read(each) for each in part], Config("")
+        if not all(isinstance(each, dict) for each in parts):
+            return part
+        for each in parts:
+            merged.add(each, "")
+        return dict(merged)
+    return part
 
 
-def _count(config: Mapping[str, Any], name: str, file: Path) -> int:
-    number = config.get(name)
+def _length(
+    config: Mapping[str, Any], shared: Mapping[str, Any], file: Path, name: str
+) -> tuple[int, int]:
+    """Trajectories of each run of a problem, and from one evaluation to the next."""
+    counts = []
+    for key, place in (("trajectories", LENGTH), ("evaluate_every", ("evaluate_every",))):
+        if key in config:
+            counts.append(_count(config[key], f"{file}: '{key}'"))
+        elif _has(shared, place):
+            steps, batch, updates = (
+                _count(number, f"{name}: '{where}'")
+                for number, where in (
+                    (_at(shared, place), ".".join(place)),
+                    (_argument(shared, "batch_size"), "model.batch_size"),
+                    (_argument(shared, "updates"), "model.updates"),
+                )
+            )
+            counts.append(steps // updates * batch)
+        else:
+            raise InputError(
+                f"{file}: '{key}' must be a positive whole number, or each problem must set "
+                f"'{'.'.join(place)}'; {name} does not"
+            )
+    if counts[0] % counts[1]:
+        where = file if {"trajectories", "evaluate_every"} <= config.keys() else name
+        raise InputError(
+            f"{where}: 'trajectories' must be a multiple of 'evaluate_every', or the end would not "
+            f"be evaluated; got {counts[0]} and {counts[1]}"
+        )
+    return counts[0], counts[1]
+
+
+def _count(number: Any, name: str) -> int:
     if type(number) is not int or number < 1:
-        raise InputError(f"{file}: '{name}' must be a positive whole number, got {number!r}")
+        raise InputError(f"{name} must be a positive whole number, got {number!r}")
     return number
 
 
@@ -194,9 +239,24 @@ def _has(config: Any, place: tuple[str, ...]) -> bool:
     return True
 
 
+def _at(config: Any, place: tuple[str, ...]) -> Any:
+    for name in place:
+        config = config[name]
+    return config
+
+
+def _without(config: dict[str, Any], places: Iterable[tuple[str, ...]]) -> dict[str, Any]:
+    """The configuration without what is at some places."""
+    for *above, last in places:
+        if _has(config, (*above, last)):
+            inside = {k: v for k, v in _at(config, tuple(above)).items() if k != last}
+            config = config | {above[0]: inside} if above else inside
+    return config
+
+
 def _check(run: Config) -> None:
     check(run, ROOT)
-    for place, decided in DECIDED.items():
+    for place, decided in (PROBLEMS_TOO | DECIDED).items():
         if _has(run, place):
             key = Key(place, run.origins)
             raise key.error(f"'{key}' is not for a single run to set; '{decided}' decides it")
@@ -221,7 +281,7 @@ def _timed(run: Config, trajectories: int, every: int) -> dict[str, Any]:
 def _argument(run: Mapping[str, Any], name: str) -> int:
     """A number that the model takes, or its default."""
     default = signature("gfn_design.GFlowNet").parameters[name].default
-    return run["model"].get(name, ast.literal_eval(default))
+    return (run.get("model") or {}).get(name, ast.literal_eval(default))
 
 
 def _seeded(run: dict[str, Any], method: str, seed: int) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def write_report(grid: Grid, folder: Path, failures: Mapping[Path, str]) -> str:
     for problem in problems:
         if problem.decisive:
             ax = plots.axes(5.5, 4.0)
-            plots.plot_comparison(_curves(problem), ax)
+            plots.plot_comparison(curves(problem), ax)
             title = f"{problem.name}: mean and range over {len(grid.seeds)} seeds"
             ax.set(ylabel=problem.decisive, title=title)
             if DECISIVE[problem.decisive]:
@@ -125,7 +125,7 @@ def _winner(problem: Problem) -> str:
     return ""
 
 
-def _number(values: list[float], plus_minus: str) -> str:
+def number(values: list[float], plus_minus: str) -> str:
     """Mean and standard error, to two digits of the error."""
     if not values:
         return ""
@@ -146,7 +146,7 @@ def _rows(
     for method, runs in problem.results.items():
         ends = [run[-1] for run in runs.values()]
         values = [[p.metrics[m] for p in ends if m in p.metrics] for m in problem.metrics]
-        cells = [_number(numbers, plus_minus) for numbers in values]
+        cells = [number(numbers, plus_minus) for numbers in values]
         if method == _winner(problem):
             place = problem.metrics.index(problem.decisive)
             cells[place] = bold(cells[place])
@@ -157,10 +157,11 @@ def _rows(
 
 def _markdown(problem: Problem, grid: Grid) -> str:
     header, *rows = _rows(problem, grid, "±", "**{}**".format)
+    drawn = f"{grid.trajectories[problem.name]:,} trajectories"
     lines = [
         f"## {problem.name}",
         "",
-        f"After {grid.trajectories:,} trajectories each: mean ± standard error over seeds. Methods "
+        f"After {drawn} each: mean ± standard error over seeds. Methods "
         f"are judged by {problem.decisive or 'nothing'}, by paired t-tests over seeds with Holm's "
         f"correction at {LEVEL:.0%}; bold is better than every other.",
         "",
@@ -181,9 +182,10 @@ def _signed(verdict: Verdict) -> str:
 def _latex(problem: Problem, grid: Grid) -> str:
     rows = _rows(problem, grid, "$\\pm$", "\\textbf{{{}}}".format)
     lines = [" & ".join(cell.replace("_", "\\_") for cell in row) + r" \\" for row in rows]
+    drawn = f"{grid.trajectories[problem.name]:,} trajectories"
     return "\n".join(
         [
-            f"% {problem.name}, {grid.trajectories:,} trajectories: mean and standard error",
+            f"% {problem.name}, {drawn}: mean and standard error",
             f"\\begin{{tabular}}{{ll{'r' * (len(rows[0]) - 2)}}}",
             "\\hline",
             lines[0],
@@ -222,7 +224,7 @@ def _write_verdicts(problems: list[Problem], path: Path) -> None:
         )
 
 
-def _curves(problem: Problem) -> dict[str, tuple[list[int], list[list[float]]]]:
+def curves(problem: Problem) -> dict[str, tuple[list[int], list[list[float]]]]:
     """Method -> trajectories, and of each run the decisive metric there."""
     return {
         method: (

@@ -1,16 +1,22 @@
-"""Run the cells of a grid, several at a time, each as a `gfn-design fit` of its own."""
+"""Run the cells of a grid, several at a time, each as a `gfn-design fit` of its own.
+
+The process of a run is forked from one that has imported torch and Lightning and done nothing else,
+which saves each the seconds that takes.
+"""
 
 import csv
 import fcntl
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import yaml
 from tqdm import tqdm
@@ -20,7 +26,9 @@ from gfn_design.config import dump
 from gfn_design.errors import InputError
 from gfn_design.run import CHECKPOINT, CONFIG, LOG, prepare
 
-GRID, SOURCES, OUTPUT = "compare.yaml", "sources.yaml", "output.txt"
+GRID, SOURCES, OUTPUT, LOCK = "compare.yaml", "sources.yaml", "output.txt", ".lock"
+PROCESSES = multiprocessing.get_context("forkserver")
+IMPORTS = ["gfn_design.run", "matplotlib.figure", "matplotlib.backends.backend_agg", "logomaker"]
 
 
 class Point(NamedTuple):
@@ -68,12 +76,13 @@ def run_grid(grid: Grid, folder: Path, jobs: int) -> dict[Path, str]:
         raise InputError(
             f"{folder}: holds something else than a comparison; choose another --output"
         )
-    todo = [cell for cell in grid.cells if not _is_finished(cell, grid, folder)]
+    todo = [cell for cell in grid.cells if not is_finished(cell, folder)]
     _try_out(todo, grid, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:  # held by the runs too, which outlive a comparison that is killed
+    with (folder / LOCK).open("w") as lock:
+        try:  # nobody has it; from now on it is shared with the runs, which may outlive this
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
                 f"{folder}: another comparison, or a run of one that was killed, is at work here; "
@@ -86,7 +95,7 @@ def run_grid(grid: Grid, folder: Path, jobs: int) -> dict[Path, str]:
         for stop in stops:
             signal.signal(stop, signal.default_int_handler)
         try:
-            return _run(todo, grid, folder, jobs, lock)
+            return _run(todo, grid, folder, jobs)
         except KeyboardInterrupt as stopped:
             raise KeyboardInterrupt("the same command goes on where it was") from stopped
         finally:
@@ -99,7 +108,7 @@ def _may_hold(folder: Path) -> bool:
     return (folder / GRID).exists() or not any(folder.iterdir())
 
 
-def _is_finished(cell: Cell, grid: Grid, folder: Path) -> bool:
+def is_finished(cell: Cell, folder: Path) -> bool:
     """Whether this very run is there as a whole.
 
     Raises:
@@ -117,7 +126,7 @@ def _is_finished(cell: Cell, grid: Grid, folder: Path) -> bool:
                 f"{run}: was run with another {' and '.join(map(repr, parts))}; choose another "
                 "--output, or remove that folder to run it again"
             )
-    return (run / "evaluation.yaml").exists() and points(run)[-1].trajectories == grid.trajectories
+    return (run / "evaluation.yaml").exists() and points(run)[-1].trajectories == cell.trajectories
 
 
 def _try_out(cells: Iterable[Cell], grid: Grid, folder: Path) -> None:
@@ -133,20 +142,19 @@ def _try_out(cells: Iterable[Cell], grid: Grid, folder: Path) -> None:
             raise InputError(f"{name}: {error}") from error
         each = module.batch_size * trainer.world_size * trainer.accumulate_grad_batches
         drawn = each * trainer.max_steps // module.updates
-        if drawn != grid.trajectories:
+        if drawn != cell.trajectories:
             raise InputError(
-                f"{name}: would draw {drawn:,} trajectories and not {grid.trajectories:,}; set "
+                f"{name}: would draw {drawn:,} trajectories and not {cell.trajectories:,}; set "
                 "trainer.devices to 1, and accumulate no batches"
             )
 
 
-def _run(
-    todo: Iterable[Cell], grid: Grid, folder: Path, jobs: int, lock: IO[str]
-) -> dict[Path, str]:
+def _run(todo: Iterable[Cell], grid: Grid, folder: Path, jobs: int) -> dict[Path, str]:
     waiting, failures = deque(todo), dict[Path, str]()
-    running: dict[subprocess.Popen[bytes], Cell] = {}
+    running: dict[ForkServerProcess, Cell] = {}
     total = len(grid.cells)
     every = 0.5 if sys.stderr.isatty() else 15.0
+    PROCESSES.set_forkserver_preload(IMPORTS)
     with tqdm(
         total=total, initial=total - len(waiting), unit="run", mininterval=every, ncols=80
     ) as bar:
@@ -154,38 +162,46 @@ def _run(
             while waiting or running:
                 while waiting and len(running) < jobs:
                     cell = waiting.popleft()
-                    running[_start(cell, folder, lock)] = cell
-                for process in [it for it in running if it.poll() is not None]:
-                    cell = running.pop(process)
-                    problem = _failure(folder / cell.path, process.returncode, grid.trajectories)
-                    if problem:
-                        failures[cell.path] = problem
-                        tqdm.write(f"{cell}: {problem}", sys.stderr)
-                    bar.update()
-                time.sleep(0.05)
+                    running[_start(cell, folder)] = cell
+                wait([process.sentinel for process in running])
+                for process in list(running):
+                    if (code := process.exitcode) is not None:
+                        cell = running.pop(process)
+                        problem = _failure(folder / cell.path, code, cell.trajectories)
+                        if problem:
+                            failures[cell.path] = problem
+                            tqdm.write(f"{cell}: {problem}", sys.stderr)
+                        bar.update()
         finally:
             for process in running:  # a run bears being killed at any moment
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                process.kill()
+                with suppress(ProcessLookupError):  # and what it has started
+                    os.killpg(process.pid or 0, signal.SIGKILL)
+                process.join()
     return failures
 
 
-def _start(cell: Cell, folder: Path, lock: IO[str]) -> subprocess.Popen[bytes]:
+def _start(cell: Cell, folder: Path) -> ForkServerProcess:
     run = folder / cell.path
     run.mkdir(parents=True, exist_ok=True)
     (run / SOURCES).write_text(dump(sources(cell.config)))
     (run / CONFIG).write_text(dump(cell.config))
-    command = [sys.executable, "-m", "gfn_design", "fit"]
-    with (run / OUTPUT).open("w") as output:
-        return subprocess.Popen(
-            [*command, "--config", str(run / CONFIG), "--output", str(run)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={"OMP_NUM_THREADS": "1", **os.environ},
-            pass_fds=(lock.fileno(),),
-            start_new_session=True,  # Ctrl-C is for the comparison, which then ends its runs
-        )
+    process = PROCESSES.Process(target=_fit, args=(run.resolve(), (folder / LOCK).resolve()))
+    process.start()
+    return process
+
+
+def _fit(run: Path, lock: Path) -> None:
+    """In a process of its own: train the run whose configuration is in its folder."""
+    os.setsid()  # Ctrl-C is for the comparison, which then ends its runs
+    output = os.open(run / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(output, stream.fileno())
+    from gfn_design.__main__ import main
+
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        sys.exit(main(["fit", "--config", str(run / CONFIG), "--output", str(run)]))
 
 
 def _failure(run: Path, code: int, trajectories: int) -> str:

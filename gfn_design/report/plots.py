@@ -2,7 +2,7 @@
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gfn_design.gflownet import GFlowNet
 
 LOGO_CANDIDATES = 100  # the best ones, which a logo is made of
+MANY = 8  # more methods than that have their names beside the picture
+DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 
 
 def axes(width: float = 5.0, height: float = 4.0) -> "Axes":
@@ -99,19 +101,30 @@ def plot_curve(log: Path, ax: "Axes") -> bool:
 def plot_comparison(curves: dict[str, tuple[list[int], list[list[float]]]], ax: "Axes") -> None:
     """The mean of several runs by each method, in a band from the least to the largest.
 
+    Names that differ in what follows their last hyphen, as TB-U and TB-B do, share a colour.
+
     Args:
         curves: Method -> trajectories, and for each run its numbers there.
         ax: Where.
     """
+    many = len(curves) > MANY
+    families: dict[str, int] = {}  # first part of a name -> how many there were
     for method, (x, runs) in curves.items():
+        family = method.rpartition("-")[0] or method
+        dash = DASHES[families.setdefault(family, 0) % len(DASHES)]
+        families[family] += 1
+        colour = f"C{list(families).index(family) % 10}"
         y = np.array(runs)
-        (line,) = ax.plot(x, y.mean(0), label=method)
-        ax.fill_between(x, y.min(0), y.max(0), color=line.get_color(), alpha=0.2, lw=0)
+        ax.plot(x, y.mean(0), label=method, color=colour, ls=dash)
+        ax.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.1 if many else 0.2, lw=0)
     ax.set(xlabel="trajectories")
     ax.grid(alpha=0.3)
     ax.locator_params(axis="x", nbins=5)
     ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.legend(frameon=False)
+    if many:
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    else:
+        ax.legend(frameon=False)
 
 
 def plot_logo(candidates: list[Candidate], module: "GFlowNet", ax: "Axes") -> None:
