@@ -9,8 +9,9 @@ demo: .venv/installed
 	$(BIN)/gfn-design demo
 	$(BIN)/gfn-design demo molecules
 
+# Two processes of one thread each; a file's tests stay together.
 test: .venv/installed-dev check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/installed-dev
 	$(BIN)/ruff check
