@@ -658,7 +658,7 @@ def test_a_run(tmp_path, monkeypatch, capsys):
     numbers = yaml.safe_load(Path("run/evaluation.yaml").read_text())
     assert {"D_TV", "edge_correlation", "path_mse", "target_expected_shd"} <= set(numbers)
     header, best = Path("run/candidates.csv").read_text().splitlines()[:2]
-    assert header == "rank,object,score,reward,log_reward,draws"
+    assert header == "rank,object,score,reward,log_reward,log_probability,draws"
     assert best.startswith("1,")
     assert "->" in best
     assert main(["check", "DAG", "--nodes", "2"]) == 0

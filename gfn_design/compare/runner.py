@@ -47,9 +47,11 @@ class Point(NamedTuple):
 
 def points(run: Path) -> list[Point]:
     """Every evaluation of a finished run, from its log."""
-    names = list(yaml.safe_load((run / "evaluation.yaml").read_text()))
     with (run / LOG).open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get(names[0])]
+        rows = list(csv.DictReader(file))
+    end = yaml.safe_load((run / "evaluation.yaml").read_text())
+    names = [name for name in end if name in rows[0]]  # of candidates it says more
+    rows = [row for row in rows if row[names[0]]]
     return [
         Point(
             round(float(row["trajectories"])),
