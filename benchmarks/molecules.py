@@ -68,9 +68,8 @@ def main() -> None:
         "counting their copies": seconds(lambda t: assembly.log_copies(read[t]), options.rounds),
         "a training step, all in": seconds(learn, options.rounds),
     }
-    print(
-        f"{options.network}, {options.vocabulary}, {BATCH} molecules a batch, {steps:.1f} steps each"
-    )
+    name = f"{options.network}, {options.vocabulary}"
+    print(f"{name}, {BATCH} molecules a batch, {steps:.1f} steps each")
     print("\n| what | ms | trajectories/s |\n|---|---|---|")
     for name, time_taken in times.items():
         print(f"| {name} | {1000 * time_taken:.1f} | {BATCH / time_taken:,.0f} |")
