@@ -32,8 +32,8 @@ HERE = Path(__file__).resolve().parents[1]
 GRIDS, PICTURES, PEERS = HERE / "configs/results", HERE / "docs/results", HERE / "benchmarks/peers"
 KEPT = "<!-- From here on by hand: benchmarks/results.py keeps what follows. -->"
 NOISE = 0.02  # of one run's D_TV
-PICTURE = (7.2, 4.2)  # inches
-TICKS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1)
+PICTURE = (6.0, 3.6)  # inches
+TICKS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1)
 
 METHODS = ("hypergrids", "six6_qm9", "pho4_seh", "networks")  # grids of all methods
 PROBLEMS = {
@@ -144,7 +144,8 @@ def methods_section(title: str, problem: Problem, grid: Grid) -> str:
         values = [number([p.metrics[m] for p in runs if m in p.metrics], "±") for m in shown]
         if method == best:
             values[0] = f"*{values[0]}*"
-        calls = " or ".join(f"{n:,}" for n in sorted({p.reward_calls for p in runs}))
+        asked = sorted({p.reward_calls for p in runs})
+        calls = " to ".join(f"{n:,}" for n in dict.fromkeys(asked[:1] + asked[-1:]))
         if len(runs) < len(grid.seeds):
             calls += f" ({len(runs)} of {len(grid.seeds)} runs)"
         verdict = "lowest mean" if smaller else "highest mean"
@@ -198,6 +199,9 @@ def picture(problem: Problem) -> None:
         ax.set_yticks([tick for tick in TICKS if low < tick < high])
         ax.minorticks_off()
         ax.yaxis.set_major_formatter("{x:g}")
+    else:  # some bounds are far below at first
+        ends = [run[-1] for _, runs in curves(problem).values() for run in runs]
+        ax.set_ylim(min(ends) - 0.5, max(ends) + 0.1)
     plots.save(ax, PICTURES / f"{problem.name}.png")
 
 
