@@ -172,8 +172,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(
                 f"unknown option --{overrides[0][0]}; see gfn-design {known.command} --help"
             )
-        for message in (".*LeafSpec.*", ".*all_gather is deprecated.*"):
-            warnings.filterwarnings("ignore", message=message)  # Lightning 2.6 with torch 2.13
+        # Lightning 2.6 with torch 2.13, and what it says of every short run
+        for message in ("LeafSpec", "all_gather is deprecated", "than the logging interval"):
+            warnings.filterwarnings("ignore", message=f".*{message}.*")
         from gfn_design import commands
 
         return commands.COMMANDS[known.command](known, overrides)

@@ -73,7 +73,7 @@ def plot_distribution(evaluation: Evaluation, ax: "Axes") -> None:
 
 
 def plot_curve(log: Path, ax: "Axes") -> bool:
-    """D_TV, or else the mean reward, against sampled trajectories; False if there is neither.
+    """D_TV, or else the mean score or reward, against sampled trajectories; False without any.
 
     Where rewards are too large for a float, their mean logarithm stands in.
     """
@@ -81,6 +81,7 @@ def plot_curve(log: Path, ax: "Axes") -> bool:
         rows = list(csv.DictReader(file))
     for name, label in (
         ("D_TV", "exact D_TV"),
+        ("mean_score", "mean score of samples"),
         ("reward", "mean reward of a batch"),
         ("log_reward", "mean log R of a batch"),
     ):
