@@ -17,10 +17,10 @@ from gfn_design.config import load
 from gfn_design.config.root import ROOT
 
 SHIPPED = Path(__file__).parents[1] / "configs"
-METHODS, PROBLEMS, GRIDS = (
-    sorted((SHIPPED / name).glob("*.yaml")) for name in ("methods", "paper", "compare")
+METHODS, PROBLEMS, GRIDS, RESULTS = (
+    sorted((SHIPPED / name).glob("*.yaml")) for name in ("methods", "paper", "compare", "results")
 )
-CONFIGS = sorted(set(SHIPPED.rglob("*.yaml")) - {*METHODS, *PROBLEMS, *GRIDS})
+CONFIGS = sorted(set(SHIPPED.rglob("*.yaml")) - {*METHODS, *PROBLEMS, *GRIDS, *RESULTS})
 
 TINY = """
 evaluate_every: 10
