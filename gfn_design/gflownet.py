@@ -242,9 +242,9 @@ class GFlowNet(LightningModule):
         self.least = objective.min_log_reward
         if environment.copies or environment.rejects:
             # The least reward is of an object; the share of one of its states may be less.
-            for part in filter(None, (objective, backward_objective)):
-                if hasattr(part, "min_log_reward"):
-                    setattr(part, "min_log_reward", -math.inf)  # noqa: B010 # not all have it
+            objective.min_log_reward = -math.inf
+            if backward_objective is not None:
+                backward_objective.min_log_reward = -math.inf
         value = {"critic": critic, "flow": network}.get(objective.head or "")
         back = backward_objective is not None and backward_objective.needs_critic
         self.policy = Policy(

@@ -50,6 +50,7 @@ class Objective(nn.Module):
     errors: Tensor
 
     log_z: nn.Parameter
+    min_log_reward: float
 
     def __init__(self, log_z: float = 0.0, min_log_reward: float = -12.0) -> None:
         super().__init__()
@@ -82,8 +83,10 @@ class BackwardObjective(nn.Module):
             that each step enters back to the source.
         copy_rate: If a number, what the forward policy's objective sees of the backward policy is
             a copy that goes so far towards it at each update.
+        min_log_reward: Smaller log-rewards count as this one, where they are learned from.
     """
 
+    min_log_reward: float = -float("inf")
     walks_back: ClassVar[bool] = True
     on_policy: ClassVar[bool] = False
     needs_critic: ClassVar[bool] = False
