@@ -8,12 +8,15 @@ than those known to bear with bursts, switch them off.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, Timer
 from lightning.pytorch.profilers import PassThroughProfiler
+
+from gfn_design.loop import NotCompiledError
 
 SECONDS = 0.1
 PATIENT = (ModelCheckpoint, ProgressBar, Timer)  # callbacks that see whole bursts and miss nothing
@@ -39,7 +42,16 @@ def burst(module: Any, optimizer: Any, closure: Callable[[], Any], most: int) ->
     trainer: Any = module.trainer  # whose attributes are not all typed
     end = monotonic() + SECONDS
     bare = _is_bare(trainer)
-    for _ in range(min(most, _room(trainer)) - 1):
+    room = min(most, _room(trainer))
+    if bare and (loop := module.loop_of(optimizer.optimizer)):
+        try:
+            loop.learn(min(room, loop.room(SECONDS)), partial(_next_batch, trainer))
+        except NotCompiledError as error:
+            module.give_up_loops(error)
+        else:
+            closure()  # whose `training_step` finds everything done
+            return
+    for _ in range(room - 1):
         if bare:
             module.find_gradients(optimizer.optimizer)
             optimizer.optimizer.step()

@@ -1,5 +1,6 @@
 """The LightningModule: draw trajectories, score them, improve the policy."""
 
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation, evaluate
 from gfn_design.evaluation.exact import Target, target_distribution
 from gfn_design.finetuning import FineTuning
+from gfn_design.loop import Learned, Loop, NotCompiledError
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.objectives.trust_region import TrustRegion, TrustRegionAdam
 from gfn_design.policies.mlp import MLP
@@ -66,6 +68,7 @@ REJECTED = 20.0  # nats less for objects that the environment rejects
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
 CPU = torch.device("cpu")
 CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
+logger = logging.getLogger(__name__)
 
 
 class Candidates(NamedTuple):
@@ -288,6 +291,10 @@ class GFlowNet(LightningModule):
         self.parts = Parts(*modules, exploration, search, self.opening, steps, learn)
         self._batch: Batch | None = None  # the latest
         self._used = 0  # updates made with it
+        self.losses: Losses | None = None  # of the latest batch
+        self._loop: Loop | None = None
+        self._looping = self.static and burst > 1
+        self._learned: Learned | None = None  # in a loop, and not logged yet
         self.learning_rates = {"policy": lr, "critic": critic_lr, "log_z": log_z_lr}
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         if self.seed < 0:
@@ -326,16 +333,16 @@ class GFlowNet(LightningModule):
 
     def _take(self, data: DataModule) -> None:
         """Another reward has another target and other modes."""
-        self._data, self._target, self._modes = data, None, None
+        self._data, self._target, self._modes, self._loop = data, None, None, None
 
-    def _noise(self, n: int, stream: int, draw: int) -> Tensor:
+    def noise(self, n: int, stream: int, draw: int) -> Tensor:
         """The randomness of `n` trajectories on this rank."""
         shape = (n, self.environment.max_steps)
         return uniform_noise(shape, self.device, self.seed, stream, self.global_rank, draw)
 
     def draw(self, n: int, stream: int, draw: int) -> Trajectories:
         """Draw `n` trajectories; equal arguments draw the same on the same rank."""
-        noise = self._noise(n, stream, draw)
+        noise = self.noise(n, stream, draw)
         usual = n == self.batch_size  # another number would be compiled anew
         opening, steps = (self.opening, self.walk) if usual else (None, walk)
         return sample(self.environment, self.policy, noise, opening, steps)
@@ -388,9 +395,10 @@ class GFlowNet(LightningModule):
                 ):
                     slow.lerp_(fast, self.copy_rate)
             if self.updates == 1 and self.replay is None:
-                batch, losses, gradients = self.play(*self._request())
+                once = self.losses is None  # a loop may follow, and this not be called again
+                batch, self.losses, gradients = (play if once else self.play)(*self._request())
                 self._accept(batch)
-                return batch, losses, gradients
+                return batch, self.losses, gradients
             if self._batch is None or self._used == self.updates:
                 batch = collect(*self._request())
                 if self.updates > 1 and self.objective.on_policy:
@@ -410,9 +418,9 @@ class GFlowNet(LightningModule):
         n, search = self.batch_size, self.parts.search
         first = n if search is None else n // (search.rounds + 1)
         noise = Noise(
-            self._noise(first, TRAINING, self.draws),
-            self._noise(n, HISTORIES, self.draws) if self.backward_objective else None,
-            self._noise(2 * (n - first), SEARCHED, self.draws) if search else None,
+            self.noise(first, TRAINING, self.draws),
+            self.noise(n, HISTORIES, self.draws) if self.backward_objective else None,
+            self.noise(2 * (n - first), SEARCHED, self.draws) if search else None,
             self._lots(n) if self.policy.heads > 1 else None,
         )
         return self.parts, self.state_reward(), noise
@@ -450,6 +458,41 @@ class GFlowNet(LightningModule):
         shape = (n + again, self.policy.heads + 1)
         return uniform_noise(shape, self.device, self.seed, HEADS, self.global_rank, self.draws)
 
+    def loop_of(self, optimizer: Optimizer) -> Loop | None:
+        """Takes whole batches, where nothing has to be done between their gradient and update."""
+        if not (
+            self._looping
+            and self.losses is not None
+            and self.device.type == "cpu"  # elsewhere it would wait for the device at every batch
+            and (self._trainer is None or self._trainer.precision == "32-true")
+            and Loop.suits(optimizer)
+        ):
+            return None
+        if self._loop is None or self._loop.optimizer is not optimizer:
+            self._loop = Loop(self, cast(Adam, optimizer))
+        return self._loop
+
+    def give_up_loops(self, error: NotCompiledError) -> None:
+        """Go on without, as the reward, say, is no function that can be compiled."""
+        self._looping = False
+        logger.warning("batches are compiled one by one: %s", error)
+
+    def accept(self, learned: Learned) -> None:
+        """Count batches that a loop has learned from; the next `training_step` logs the last."""
+        batches = len(learned.objects)
+        objects = learned.objects.flatten(0, 1)
+        self._check(objects, learned.log_reward.flatten())
+        self.draws += batches
+        self._count(objects, batches, len(objects))
+        self._learned = learned
+
+    def _count(self, objects: Tensor, batches: int, asked: int) -> None:
+        """Count batches, on all devices, and the reward calls of this one."""
+        ranks = 1 if self._trainer is None else self._trainer.world_size
+        self.trajectories += batches * self.batch_size * ranks
+        self.reward_calls += asked * ranks
+        self.found.add(objects)
+
     def _accept(self, batch: Batch) -> None:
         """Count a batch that was just drawn, and keep what is learned from again."""
         objects, log_reward = batch.drawn.objects, batch.drawn.log_reward
@@ -466,8 +509,8 @@ class GFlowNet(LightningModule):
         if self.replay is None:
             return batch
         key = self.draws * self.updates + self._used
-        noise = self._noise(self.replay.size, REPLAYED, key)
-        which = self._noise(self.replay.size, CHOICES, key)[:, 0]
+        noise = self.noise(self.replay.size, REPLAYED, key)
+        which = self.noise(self.replay.size, CHOICES, key)[:, 0]
         again, weight = self.replay.recall(self.environment, self.policy, which, noise)
         if weight is None:
             return batch._replace(drawn=joined(batch.drawn, again))
@@ -489,20 +532,30 @@ class GFlowNet(LightningModule):
         set_gradients(optimizer, losses, gradients)
 
     def _count_batch(self) -> tuple[Losses, Gradients | None]:
-        """The next batch, counted and logged."""
+        """The next batch, counted and logged; or the last of a loop, whose update is made."""
+        if self._learned is not None:
+            objects, log_reward, losses = self._learned
+            self._learned = None
+            if self._is_logged():
+                length = torch.full((self.batch_size,), float(self.environment.max_steps))
+                self._log_batch(objects[-1], log_reward[-1], length, losses)
+            return {name: loss.requires_grad_() for name, loss in losses.items()}, None
         before = self.draws
         batch, losses, gradients = self.batch()
+        drawn = batch.drawn
         if self.start is not None:
             update = self.draws * self.updates + self._used
             losses = losses | self.start.losses(self, update)
         if self.draws > before:  # not an earlier one again
-            self.trajectories += self.batch_size * self.trainer.world_size
-            self.reward_calls += self._asked(batch) * self.trainer.world_size
-            self.found.add(batch.drawn.objects)
-        every = cast(int, getattr(self.trainer, "log_every_n_steps"))  # noqa: B009 # untyped
-        if every and (self.trainer.global_step + 1) % every == 0:
-            self._log_batch(batch.drawn, losses)
+            self._count(drawn.objects, 1, self._asked(batch))
+        if self._is_logged():
+            length = drawn.alive.sum(1).float()
+            self._log_batch(drawn.objects, drawn.log_reward, length, losses)
         return losses, gradients
+
+    def _is_logged(self) -> bool:
+        every = cast(int, getattr(self.trainer, "log_every_n_steps"))  # noqa: B009 # untyped
+        return bool(every) and (self.trainer.global_step + 1) % every == 0
 
     def _asked(self, batch: Batch) -> int:
         """How many objects and states `collect` has asked the reward of."""
@@ -514,18 +567,19 @@ class GFlowNet(LightningModule):
             asked += backward.guide.scores_states * batch.log_guide.numel()
         return asked
 
-    def _log_batch(self, trajectories: Trajectories, losses: dict[str, Tensor]) -> None:
+    def _log_batch(
+        self, objects: Tensor, log_reward: Tensor, length: Tensor, losses: Losses
+    ) -> None:
         """Log what the progress bar and the log show; Lightning's logging is slow, so rarely."""
         self.found.update(self._gather)
-        copies = self.log_copies(trajectories.objects)
-        log_reward = trajectories.log_reward + copies.float()  # of the object
+        log_reward = log_reward + self.log_copies(objects).float()  # of the object
         columns: dict[str, Tensor | float] = {
             "trajectories": float(self.trajectories),
             "reward": log_reward.exp().mean(),
             "log_reward": log_reward.mean(),
             "distinct": float(len(self.found)),
             "log_z": self.log_z,
-            "length": trajectories.alive.sum(1).float().mean(),
+            "length": length.mean(),
         }
         columns |= self.data.counts()
         columns |= {f"loss/{name}": loss.detach() for name, loss in losses.items()}

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, Trainer
 from protocol import Harness, serve, stop_bias
 
 from gfn_design import GFlowNet, Hypergrid, Sequence, TrajectoryBalance
+from gfn_design.burst import SECONDS
 from gfn_design.compiled import set_gradients
 from gfn_design.data.base import DataModule
 from gfn_design.policies.mlp import MLP
@@ -75,10 +76,16 @@ def prepare(task):
             module.draws += 1
 
     def step(n):
-        for _ in range(n):
-            _, losses, gradients = module.batch()
-            set_gradients(optimizer, losses, gradients)
-            optimizer.step()
+        while n:
+            if loop := module.loop_of(optimizer):
+                batches = min(n, module.burst, loop.room(SECONDS))
+                loop.learn(batches, lambda: None)
+                n -= batches
+            else:
+                _, losses, gradients = module.batch()
+                set_gradients(optimizer, losses, gradients)
+                optimizer.step()
+                n -= 1
 
     return {"rollout": rollout, "step": step}[task["level"]], facts(module)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
+from gfn_design.policies.mlp import Layer
 
 
 class Patterns(nn.Module):
@@ -102,7 +103,7 @@ class PatternMLP(nn.Module):
         self.table = _Rows(self.patterns.count[table], outputs) if table else None
         self.known = self.patterns.windows[table]
         widths = [width] * (depth - 1) + [outputs]
-        self.layers = nn.ModuleList(nn.Linear(width, after) for after in widths)
+        self.layers = nn.ModuleList(Layer(width, after) for after in widths)
 
     def forward(self, states: Tensor) -> Tensor:
         """``int64[batch, *state_shape]`` to ``float[batch, outputs]``."""

@@ -1,0 +1,273 @@
+"""Training steps and their updates in one compiled loop: no Python runs between two batches.
+
+Of a step on a batch of 16, Python would take a third. What a step changes, the weights and Adam's
+means, goes round in the loop; all else goes in before it, and comes out after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._higher_order_ops.while_loop import while_loop
+from torch.func import functional_call, grad
+from torch.optim import Adam
+
+from gfn_design.compiled import OPTIONS, Losses, loss_of
+from gfn_design.sampling.noise import TRAINING
+from gfn_design.sampling.trajectories import Reward
+from gfn_design.training_step import Noise, Parts, collect, losses
+
+if TYPE_CHECKING:
+    from gfn_design.gflownet import GFlowNet
+
+Values = tuple[Tensor, ...]
+
+
+class NotCompiledError(Exception):
+    """A loop cannot be compiled."""
+
+
+class Rule(NamedTuple):
+    """How Adam updates a parameter.
+
+    Attributes:
+        name: Of the parameter.
+        group: The optimizer's group that it is in.
+        beta1: Decay of the mean of its gradients.
+        beta2: Decay of the mean of their squares.
+        eps: Added to the root of that.
+    """
+
+    name: str
+    group: int
+    beta1: float
+    beta2: float
+    eps: float
+
+
+class Learned(NamedTuple):
+    """What is left of the batches of a loop.
+
+    Attributes:
+        objects: ``int64[batches, n, *state_shape]``.
+        log_reward: ``float[batches, n]``.
+        losses: Of the last batch, by name.
+    """
+
+    objects: Tensor
+    log_reward: Tensor
+    losses: Losses
+
+
+class Loop:
+    """Takes batch after batch, each with an update by Adam.
+
+    Args:
+        module: Its step is `static`, and it has taken a batch already.
+        optimizer: One that `suits`.
+    """
+
+    def __init__(self, module: GFlowNet, optimizer: Adam) -> None:
+        assert module.losses is not None
+        self.module, self.optimizer, self.names = module, optimizer, [*module.losses]
+        self.reward, self.step = module.state_reward(), _Step(module.parts)
+        groups = optimizer.param_groups
+        self.parameters = [p for group in groups for p in group["params"]]
+        names = {p: name for name, p in self.step.named_parameters()}
+        self.rules = tuple(
+            Rule(names[p], i, *group["betas"], group["eps"])
+            for i, group in enumerate(groups)
+            for p in group["params"]
+        )
+        self.run = torch.compile(learn, dynamic=False, fullgraph=True, options=OPTIONS)
+        self.compiled = False
+        self.seconds: float | None = None  # that a batch takes
+
+    @staticmethod
+    def suits(optimizer: Any) -> bool:
+        """Whether a loop does what this optimizer would, which has made an update already."""
+        return type(optimizer) is Adam and all(
+            not (group["weight_decay"] or group["amsgrad"] or group["maximize"])
+            and not isinstance(group["lr"], Tensor)
+            and all(p.dtype == torch.float32 and optimizer.state[p] for p in group["params"])
+            for group in optimizer.param_groups
+        )
+
+    def room(self, seconds: float) -> int:
+        """How many batches go into so many seconds, at least 1; the first loop has one."""
+        return 1 if self.seconds is None else max(1, int(min(seconds / self.seconds, 1e9)))
+
+    def learn(self, batches: int, next_batch: Callable[[], object]) -> None:
+        """Learn from batches, and count them in the module.
+
+        Args:
+            batches: At most the module's `burst`.
+            next_batch: Called between batches, to set learning rates.
+
+        Raises:
+            NotCompiledError: The loop could not be compiled; if for one batch, nothing has changed.
+        """
+        began, module, exploration = monotonic(), self.module, self.module.exploration
+        noise, rates, explored = [], [], []
+        for batch in range(batches):
+            noise.append(module.noise(module.batch_size, TRAINING, module.draws + batch))
+            rates.append([group["lr"] for group in self.optimizer.param_groups])
+            explored.append([] if exploration is None else [*map(float, exploration.buffers())])
+            if batch < batches - 1:
+                next_batch()
+                if exploration is not None:
+                    exploration.next_batch()
+        states = [self.optimizer.state[p] for p in self.parameters]
+        values = [p.detach() for p in self.parameters]
+        means, squares = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+        try:
+            *new, objects, log_reward, found = self.run(
+                self.step,
+                self.reward,
+                self.rules,
+                torch.tensor(batches),
+                *(_padded(x, module.burst) for x in (torch.stack(noise), rates, explored)),
+                states[0]["step"].double(),
+                tuple(values),
+                tuple(means),
+                tuple(squares),
+                torch.zeros(len(self.names)),
+            )
+        except Exception as error:  # whatever a compiler chain may raise
+            if self.compiled:
+                raise
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise NotCompiledError(reason[0]) from error
+        for old, value in zip((values, means, squares), new, strict=True):
+            torch._foreach_copy_(old, value)
+        torch._foreach_add_([state["step"] for state in states], float(batches))
+        if exploration is not None:
+            exploration.next_batch()
+        named = dict(zip(self.names, found.unbind(), strict=True))
+        module.accept(Learned(objects[:batches], log_reward[:batches], named))
+        if self.compiled:
+            self.seconds = (monotonic() - began) / batches
+        self.compiled = True
+
+
+def _padded(rows: Any, n: int) -> Tensor:
+    """So many rows, of which those that are not given are zero."""
+    x = torch.as_tensor(rows, dtype=torch.float32)
+    return torch.cat([x, x.new_zeros(n - len(x), *x.shape[1:])])
+
+
+class _Step(nn.Module):
+    """The loss of a batch that is drawn, with parameters that `functional_call` can replace."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self.parts = parts
+        for name, part in parts._asdict().items():
+            if isinstance(part, nn.Module):
+                self.add_module(name, part)
+
+    def forward(self, reward: Reward, noise: Tensor) -> tuple[Tensor, Values]:
+        parts = self.parts
+        batch = collect(parts, reward, Noise(noise))
+        found = losses(*parts[:5], batch, parts.opening)
+        drawn, each = batch.drawn, torch.stack([*found.values()])
+        return loss_of(found), (drawn.objects, drawn.log_reward.float(), each)
+
+
+def learn(
+    step: _Step,
+    reward: Reward,
+    rules: tuple[Rule, ...],
+    batches: Tensor,
+    noise: Tensor,
+    rates: Tensor,
+    explored: Tensor,
+    time: Tensor,
+    values: Values,
+    means: Values,
+    squares: Values,
+    found: Tensor,
+) -> tuple[Any, ...]:
+    """As many training steps as `batches` says, each with an update by Adam.
+
+    Args:
+        step: What is learned from a batch.
+        reward: log R of objects.
+        rules: For each parameter.
+        batches: ``int64[]``, at most the number of rows of `noise`.
+        noise: ``float[most, n, steps]`` in [0, 1), the randomness of every batch.
+        rates: ``float[most, groups]``, learning rates.
+        explored: ``float[most, k]``, the k buffers of an `Exploration`, if there is one.
+        time: ``float64[]``, how many updates were made before.
+        values: Of the parameters.
+        means: Of their gradients.
+        squares: Means of the squares of their gradients.
+        found: ``float[losses]``, of any value.
+
+    Returns:
+        `values`, `means` and `squares` after the last update; all objects and their log R as in
+        `Learned`; and the losses of the last batch.
+    """
+    exploration = step.parts.exploration
+    knobs = [] if exploration is None else [name for name, _ in exploration.named_buffers()]
+
+    def body(
+        done: Tensor,
+        time: Tensor,
+        values: Values,
+        means: Values,
+        squares: Values,
+        objects: Tensor,
+        log_reward: Tensor,
+        found: Tensor,
+    ) -> Any:
+        row, time = done.view(1), time + 1
+        uniform, rate, knob = (x.index_select(0, row)[0] for x in (noise, rates, explored))
+        fixed = {f"exploration.{name}": x for name, x in zip(knobs, knob.unbind(), strict=True)}
+
+        def loss(trained: dict[str, Tensor]) -> Any:
+            return functional_call(step, trained | fixed, (reward, uniform))
+
+        trained = {rule.name: x for rule, x in zip(rules, values, strict=True)}
+        gradients, (built, rewarded, found) = grad(loss, has_aux=True)(trained)
+        updated = [
+            adam(rule, gradients[rule.name], rate[rule.group], time, *state)
+            for rule, *state in zip(rules, values, means, squares, strict=True)
+        ]
+        return (
+            done + 1,
+            time,
+            *(tuple(x) for x in zip(*updated, strict=True)),
+            objects.index_copy(0, row, built[None]),
+            log_reward.index_copy(0, row, rewarded[None]),
+            found,
+        )
+
+    source = step.parts.environment.initial(noise.shape[1])
+    objects = source.new_zeros(len(noise), *source.shape)
+    log_reward = noise.new_zeros(noise.shape[:2])
+    start = (torch.zeros_like(batches), time, values, means, squares, objects, log_reward, found)
+    with torch.no_grad():
+        _, _, *learned = while_loop(lambda done, *_: done < batches, body, start)
+    return tuple(learned)
+
+
+def adam(
+    rule: Rule,
+    gradient: Tensor,
+    rate: Tensor,
+    time: Tensor,
+    value: Tensor,
+    mean: Tensor,
+    square: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A parameter after its update number `time`, and the means that Adam keeps (Kingma 2015)."""
+    mean = mean + (1 - rule.beta1) * (gradient - mean)
+    square = rule.beta2 * square + (1 - rule.beta2) * gradient.square()
+    size = (rate / (1 - rule.beta1**time)).float()
+    root = (1 - rule.beta2**time).sqrt().float()
+    return value - size * mean / (square.sqrt() / root + rule.eps), mean, square
