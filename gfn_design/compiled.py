@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.while_loop import while_loop
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call, grad
 from torch.optim import Optimizer
@@ -22,6 +23,21 @@ Gradients = list[tuple[nn.Parameter, Tensor]]
 logger = logging.getLogger(__name__)
 
 
+State = tuple[Any, ...]
+
+
+def repeat_while(more: Callable[..., Tensor], step: Callable[..., State], state: State) -> State:
+    """``while more(*state): state = step(*state)``, in a compiled graph as well.
+
+    There what `step` returns must have the shapes of what it is given, and be no view of it.
+    """
+    if torch.compiler.is_compiling():
+        return cast(State, while_loop(more, step, state))
+    while more(*state):
+        state = step(*state)
+    return state
+
+
 class Compiled:
     """A function that `torch.compile` compiles for each shape of its arguments, at the first call.
 
@@ -30,17 +46,18 @@ class Compiled:
 
     Args:
         function: Pure, with shapes that follow from those of its arguments.
+        **options: Of Inductor, besides `OPTIONS`.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        self.function, self.options = function, OPTIONS | options
         self.run: Callable[..., Any] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns."""
         if self.run is not None:
             return self.run(*arguments)
-        run = torch.compile(self.function, dynamic=False, options=OPTIONS)
+        run = torch.compile(self.function, dynamic=False, options=self.options)
         try:
             answer = run(*arguments)
         except Exception as error:  # whatever a compiler chain may raise

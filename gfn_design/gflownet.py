@@ -47,10 +47,12 @@ from gfn_design.sampling.trajectories import (
     BLOCK,
     Reward,
     Trajectories,
+    Walks,
     joined,
     sample,
     score,
     walk,
+    walk_on,
 )
 from gfn_design.training_step import (
     Batch,
@@ -269,7 +271,10 @@ class GFlowNet(LightningModule):
         self.optimizer, self.schedule, self.exact_limit = optimizer, schedule, exact_limit
         numbered = environment.n_states is not None
         self.opening = Opening(environment, batch_size, BLOCK) if numbered else None
-        self.walk = Compiled(walk) if compiled else walk
+        # Its kernels are small; products of matrices use all threads all the same.
+        alone = {"cpp.threads": 1}
+        steps = (Compiled(walk, **alone), Compiled(walk_on, **alone)) if compiled else ()
+        self.walks = Walks(*steps)
         # Where lengths differ, shapes do, and no way back has a length: then the walk alone is
         # compiled.
         self.updates, self.replay, self.exploration = updates, replay, exploration
@@ -287,8 +292,8 @@ class GFlowNet(LightningModule):
         self.play = Compiled(play) if self.static else play
         modules = (environment, self.policy, objective, backward_objective, self.slow)
         learn = Differentiated(losses, *modules)
-        steps = walk if self.static else self.walk
-        self.parts = Parts(*modules, exploration, search, self.opening, steps, learn)
+        walks = Walks() if self.static else self.walks
+        self.parts = Parts(*modules, exploration, search, self.opening, walks, learn)
         self._batch: Batch | None = None  # the latest
         self._used = 0  # updates made with it
         self.losses: Losses | None = None  # of the latest batch
@@ -344,8 +349,8 @@ class GFlowNet(LightningModule):
         """Draw `n` trajectories; equal arguments draw the same on the same rank."""
         noise = self.noise(n, stream, draw)
         usual = n == self.batch_size  # another number would be compiled anew
-        opening, steps = (self.opening, self.walk) if usual else (None, walk)
-        return sample(self.environment, self.policy, noise, opening, steps)
+        opening, walks = (self.opening, self.walks) if usual else (None, Walks())
+        return sample(self.environment, self.policy, noise, opening, walks)
 
     def forward(self, n: int, stream: int, draw: int) -> Trajectories:
         """Draw and reward `n` trajectories."""

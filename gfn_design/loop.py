@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops.while_loop import while_loop
 from torch.func import functional_call, grad
 from torch.optim import Adam
 
-from gfn_design.compiled import OPTIONS, Losses, loss_of
+from gfn_design.compiled import OPTIONS, Losses, loss_of, repeat_while
 from gfn_design.sampling.noise import TRAINING
 from gfn_design.sampling.trajectories import Reward
 from gfn_design.training_step import Noise, Parts, collect, losses
@@ -252,7 +251,7 @@ def learn(
     log_reward = noise.new_zeros(noise.shape[:2])
     start = (torch.zeros_like(batches), time, values, means, squares, objects, log_reward, found)
     with torch.no_grad():
-        _, _, *learned = while_loop(lambda done, *_: done < batches, body, start)
+        _, _, *learned = repeat_while(lambda done, *_: done < batches, body, start)
     return tuple(learned)
 
 

@@ -1,6 +1,5 @@
 """One training step but for the update: draw, reward, score, find the losses."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from gfn_design.sampling.trajectories import (
     Reward,
     Scored,
     Trajectories,
+    Walks,
     edge_flows,
     sample,
     sample_backward,
@@ -36,7 +36,7 @@ class Parts(NamedTuple):
         exploration: How trajectories are drawn, if not as the policy would.
         search: Fills the batch, if not drawn whole.
         opening: See `sample`.
-        walk: See `sample`.
+        walks: See `sample`.
         learn: `losses` of these, with their gradients where they are compiled.
     """
 
@@ -48,7 +48,7 @@ class Parts(NamedTuple):
     exploration: Exploration | None
     search: LocalSearch | None
     opening: Opening | None
-    walk: Callable[..., Any]
+    walks: Walks
     learn: Differentiated
 
 
@@ -151,13 +151,13 @@ def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
         reward: log R of objects.
         noise: All randomness there is.
     """
-    environment, policy, objective, backward, _, exploration, search, opening, walk, _ = parts
+    environment, policy, objective, backward, _, exploration, search, opening, walks, _ = parts
     sampler = policy if exploration is None else Explorer(policy, exploration)
     head = learns = None
     if exploration is not None and noise.lots is not None:
         head, learns = exploration.lots(noise.lots)
         head = head[: len(noise.drawn)]
-    drawn = sample(environment, sampler, noise.drawn, opening, walk, head)
+    drawn = sample(environment, sampler, noise.drawn, opening, walks, head)
     with torch.autocast(noise.drawn.device.type, enabled=False):  # in full precision always
         drawn = drawn._replace(log_reward=reward(drawn.objects))
         if search is not None and noise.search is not None:

@@ -54,9 +54,9 @@ class SlotEmbedding(nn.Module):
 
 
 class Layer(nn.Module):
-    """A linear layer that begins as nn.Linear does, its weight stored as ``float[inputs, outputs]``.
+    """A linear layer that begins as nn.Linear does, with a weight ``float[inputs, outputs]``.
 
-    With rows for inputs, a product with a few states takes half the time on a CPU.
+    Laid out so in memory, its product with a few states takes half the time on a CPU.
 
     Args:
         inputs: Numbers read.

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gfn_design.compiled import repeat_while
 from gfn_design.environments.base import Environment
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.distinct import Opening, distinct, each
@@ -96,6 +97,7 @@ def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
 
 
 BLOCK = 8  # steps between two looks at how many trajectories have stopped
+SPAN = 4 * BLOCK  # steps that `walk_on` takes at most
 FEWEST = 32  # trajectories below which dropping some saves nothing
 
 
@@ -155,6 +157,56 @@ def walk(
     )
 
 
+def walk_on(
+    environment: Environment,
+    policy: "Sampler",
+    state: Tensor,
+    going: Tensor,
+    uniform: Tensor,
+    few: Tensor,
+    head: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Take blocks of steps until few trajectories are going; see `walk`.
+
+    Args:
+        environment: What is built.
+        policy: Its forward policy decides.
+        state: ``int64[batch, *state_shape]``.
+        going: ``bool[batch]``, which trajectories have not stopped yet.
+        uniform: The randomness, ``float[batch, steps]``; steps are a multiple of `BLOCK`.
+        few: ``int64[]``, with how many trajectories going it stops.
+        head: See `walk`.
+
+    Returns:
+        What `walk` returns, of which the last is ``bool[batch, steps]`` before each step, and how
+        many steps were taken; after those there are zeros.
+    """
+    n, steps = uniform.shape
+
+    def more(time: Tensor, state: Tensor, going: Tensor, *_: Tensor) -> Tensor:
+        return (time < steps) & (going.sum() > few)
+
+    def block(time: Tensor, state: Tensor, going: Tensor, *taken: Tensor) -> tuple[Tensor, ...]:
+        at = time + torch.arange(BLOCK, device=time.device)
+        new = walk(environment, policy, state, going, uniform.index_select(1, at), head=head)
+        state, going = new[0][:, -1].clone(), new[3][:, -1].clone()
+        new = (*new[:3], new[3][:, :-1])
+        written = [x.index_copy(1, at, y) for x, y in zip(taken, new, strict=True)]
+        return time + BLOCK, state, going, *written
+
+    actions = torch.zeros(n, steps, dtype=torch.int64, device=state.device)
+    blank = (state.new_zeros(n, steps, *state.shape[1:]), actions, actions.clone(), actions.bool())
+    time, _, _, *taken = repeat_while(more, block, (torch.zeros_like(few), state, going, *blank))
+    return *taken, time
+
+
+class Walks(NamedTuple):
+    """How steps are taken: the functions of these names, or what a compiler made of them."""
+
+    walk: Callable[..., Any] = walk
+    walk_on: Callable[..., Any] = walk_on
+
+
 Reward = Callable[[Tensor], Tensor]  # log R of objects
 
 
@@ -174,7 +226,7 @@ def sample(
     policy: Sampler,
     uniform: Tensor,
     opening: Opening | None = None,
-    walk: Callable[..., Any] = walk,
+    walks: Walks = Walks(),  # noqa: B008 # immutable
     head: Tensor | None = None,
 ) -> Trajectories:
     """Draw trajectories from the forward policy; their `log_reward` is left at zero.
@@ -185,28 +237,33 @@ def sample(
         uniform: The randomness, ``float[batch, max_steps]`` in [0, 1); equal numbers give equal
             trajectories.
         opening: The states that the first steps may leave, if it pays to know them.
-        walk: The function of that name, or what a compiler made of it.
+        walks: What takes the steps.
         head: ``int64[batch]``, which head of the policy each trajectory follows; None is the mean
             of all.
     """
     n, limit = uniform.shape
-    if not environment.fixed_length:  # blocks of equal shapes
-        uniform = F.pad(uniform, (0, -limit % BLOCK))
+    if not environment.fixed_length:  # a block, and spans of equal shapes
+        uniform = F.pad(uniform, (0, (BLOCK - limit) % SPAN))
     state = objects = environment.initial(n)
     states, actions, undone, alive = [objects[:, None]], [], [], []
     rows = torch.arange(n, device=state.device)  # which trajectories `state` is about
     going = torch.ones_like(rows, dtype=torch.bool)
-    for time in range(0, limit, BLOCK):
-        after, action, undo, was = walk(
-            environment,
-            policy,
-            state,
-            going,
-            uniform[:, time : time + BLOCK],
-            opening if time == 0 else None,
-            head,
-        )
-        state, going, was = after[:, -1], was[:, -1], was[:, :-1]
+    time = 0
+    while time < limit:
+        if time == 0 or environment.fixed_length:
+            first = opening if time == 0 else None
+            block = uniform[:, time : time + BLOCK]
+            after, action, undo, was = walks.walk(
+                environment, policy, state, going, block, first, head
+            )
+            going, was = was[:, -1].contiguous(), was[:, :-1]
+        else:
+            few = torch.tensor(len(rows) // 2 if len(rows) > FEWEST else 0, device=state.device)
+            span = uniform[:, time : time + SPAN]
+            *taken, steps = walks.walk_on(environment, policy, state, going, span, few, head)
+            after, action, undo, was = (x[:, : int(steps)] for x in taken)
+            going = was[:, -1] & (action[:, -1] != environment.stop)
+        state, time = after[:, -1].contiguous(), time + action.shape[1]
         if len(rows) < n:  # put these among all
             still = objects[:, None].expand(-1, after.shape[1], *objects.shape[1:])
             after, blank = still.index_copy(0, rows, after), action.new_zeros(n, action.shape[1])
