@@ -59,7 +59,7 @@ def serve(
     harness = harness or Harness()
     run, facts = prepare(harness.task)
     start = perf_counter()
-    run(1)
+    run(3)  # ours compiles at the second iteration
     compile_s = perf_counter() - start
     warm = repeat(run, WARM_UP, 1)
     calls_of = max(1, round(warm["iterations"] / warm["seconds"] / CALLS_PER_SECOND))

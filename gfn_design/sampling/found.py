@@ -54,8 +54,14 @@ class Found:
         if self._recent:
             keys = object_keys(self.environment, torch.cat(self._recent))
             recent = gather(keys).flatten().cpu().unique()
-            new = recent[~torch.isin(recent, self.keys)]
-            self.keys = torch.cat([self.keys, new]).sort().values
+            place = torch.searchsorted(self.keys, recent)
+            is_new = torch.searchsorted(self.keys, recent, right=True) == place
+            new, place = recent[is_new], place[is_new]
+            place = place + torch.arange(len(new))  # among old and new
+            keys = self.keys.new_empty(len(self.keys) + len(new))
+            old = torch.ones_like(keys, dtype=torch.bool).index_fill(0, place, False)
+            keys[place], keys[old] = new, self.keys
+            self.keys = keys
             self._recent.clear()
 
     def count(self, objects: Tensor) -> int:

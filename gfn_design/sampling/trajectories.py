@@ -97,7 +97,7 @@ def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
 
 
 BLOCK = 8  # steps between two looks at how many trajectories have stopped
-SPAN = 4 * BLOCK  # steps that `walk_on` takes at most
+SPAN = 8 * BLOCK  # steps that `walk_on` takes at most
 FEWEST = 32  # trajectories below which dropping some saves nothing
 
 
