@@ -43,7 +43,10 @@ def burst(module: Any, optimizer: Any, closure: Callable[[], Any], most: int) ->
     end = monotonic() + SECONDS
     bare = _is_bare(trainer)
     room = min(most, _room(trainer))
-    if bare and (loop := module.loop_of(optimizer.optimizer)):
+    if module.looping and module.losses is None:
+        room = 1  # the next has a loop
+    loop = module.loop_of(optimizer.optimizer) if bare and most > 1 else None
+    if loop and not _wants_each_batch(trainer):
         try:
             loop.learn(min(room, loop.room(SECONDS)), partial(_next_batch, trainer))
         except NotCompiledError as error:

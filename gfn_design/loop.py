@@ -78,11 +78,14 @@ class Loop:
         self.parameters = [p for group in groups for p in group["params"]]
         names = {p: name for name, p in self.step.named_parameters()}
         self.rules = tuple(
-            Rule(names[p], i, *group["betas"], group["eps"])
-            for i, group in enumerate(groups)
+            Rule(names[p], place, beta1, beta2, group["eps"])
+            for place, group in enumerate(groups)
+            for beta1, beta2 in [group["betas"]]
             for p in group["params"]
         )
-        self.run = torch.compile(learn, dynamic=False, fullgraph=True, options=OPTIONS)
+        self.run: Callable[..., Any] = torch.compile(
+            learn, dynamic=False, fullgraph=True, options=OPTIONS
+        )
         self.compiled = False
         self.seconds: float | None = None  # that a batch takes
 
@@ -123,18 +126,12 @@ class Loop:
         states = [self.optimizer.state[p] for p in self.parameters]
         values = [p.detach() for p in self.parameters]
         means, squares = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+        inputs = [_padded(rows, module.burst) for rows in (torch.stack(noise), rates, explored)]
+        before = states[0]["step"].double()
+        state = (tuple(values), tuple(means), tuple(squares), torch.zeros(len(self.names)))
         try:
             *new, objects, log_reward, found = self.run(
-                self.step,
-                self.reward,
-                self.rules,
-                torch.tensor(batches),
-                *(_padded(x, module.burst) for x in (torch.stack(noise), rates, explored)),
-                states[0]["step"].double(),
-                tuple(values),
-                tuple(means),
-                tuple(squares),
-                torch.zeros(len(self.names)),
+                self.step, self.reward, self.rules, torch.tensor(batches), *inputs, before, *state
             )
         except Exception as error:  # whatever a compiler chain may raise
             if self.compiled:

@@ -44,7 +44,7 @@ class SlotEmbedding(nn.Module):
         states = states.flatten(1)
         if states.shape[1] > FEW_SLOTS and self.columns <= FEW_COLUMNS:
             one_hot = states.index_select(1, self.slots) == self.values
-            return torch.addmm(self.bias, one_hot.to(self.weight.dtype), self.weight[:-1])
+            return one_hot.to(self.weight.dtype) @ self.weight[:-1] + self.bias
         blank = self.columns
         rows = (states + self.offsets).masked_fill(states < 0, blank)
         if states.shape[1] <= FEW_SLOTS:

@@ -85,6 +85,9 @@ class Scored(NamedTuple):
         return Scored._make(x if x is None else x.detach() for x in self)
 
 
+FEW_ACTIONS = 32  # of which all partial sums are found one by one
+
+
 def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
     """Draw one action per row by inverting the distribution function: ``int64[batch]``.
 
@@ -92,7 +95,13 @@ def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
         log_probs: ``[batch, actions]``, -inf for what may not be chosen.
         uniform: ``[batch]``, in [0, 1).
     """
-    cumulative = log_probs.exp().cumsum(-1)
+    p = log_probs.exp()
+    n = p.shape[-1]
+    if torch.compiler.is_compiling() and n <= FEW_ACTIONS:  # part of the kernels around it
+        up_to = torch.ones(n, n, dtype=torch.bool, device=p.device).tril()
+        cumulative = (p[:, None] * up_to).sum(-1)
+    else:
+        cumulative = p.cumsum(-1)
     return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1)
 
 
