@@ -83,6 +83,9 @@ MORE = [
 ]
 
 
+ROLLOUTS = ("hypergrid 64x64, batch 16, trained", "SIX6, batch 16")  # in the quick set
+
+
 class Worker:
     """A library at one work and level, in a process of its own; once dead it says nothing more."""
 
@@ -294,10 +297,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results.csv"))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, help="turns of each process (4, full: 8)")
-    parser.add_argument("--seconds", type=float, help="length of a turn (1.5, full: 3)")
+    parser.add_argument("--seconds", type=float, help="length of a turn (1, full: 3)")
     args = parser.parse_args()
     args.rounds = args.rounds or (8 if args.full else 4)
-    args.seconds = args.seconds or (3 if args.full else 1.5)
+    args.seconds = args.seconds or (3 if args.full else 1.0)
 
     works = [work for work in (QUICK + MORE if args.full else QUICK) if args.only in work.name]
     if not works:
@@ -312,6 +315,8 @@ def main() -> None:
     rows = []
     for work in works:
         for levels, peer_level in GROUPS:
+            if levels == ("rollout",) and not args.full and work.name not in ROLLOUTS:
+                continue
             new = measure(work, levels, peer_level, pythons, args)
             show(new)
             rows += new

@@ -6,7 +6,7 @@ means, goes round in the loop; all else goes in before it, and comes out after i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,28 +24,45 @@ if TYPE_CHECKING:
     from gfn_design.gflownet import GFlowNet
 
 Values = tuple[Tensor, ...]
+ALIGNED = 16  # numbers: a line of the cache
 
 
 class NotCompiledError(Exception):
     """A loop cannot be compiled."""
 
 
-class Rule(NamedTuple):
-    """How Adam updates a parameter.
+class Group(NamedTuple):
+    """Parameters that Adam updates alike, in one tensor: kernels for each take long to compile.
 
     Attributes:
-        name: Of the parameter.
-        group: The optimizer's group that it is in.
-        beta1: Decay of the mean of its gradients.
-        beta2: Decay of the mean of their squares.
+        names: Of the parameters.
+        shapes: Of the parameters.
+        beta1: Decay of the mean of their gradients.
+        beta2: Decay of the mean of the squares.
         eps: Added to the root of that.
     """
 
-    name: str
-    group: int
+    names: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
     beta1: float
     beta2: float
     eps: float
+
+    def flat(self, tensors: Iterable[Tensor]) -> Tensor:
+        """One for each parameter, end to end, each beginning at a multiple of `ALIGNED`."""
+        pieces = []
+        for x in tensors:
+            pieces.append(x.flatten())
+            if gap := -x.numel() % ALIGNED:
+                pieces.append(x.new_zeros(gap))
+        return torch.cat(pieces)
+
+    def parts(self, flat: Tensor) -> list[Tensor]:
+        """The inverse of `flat`, as views."""
+        sizes = [shape.numel() for shape in self.shapes]
+        places = flat.split([n + -n % ALIGNED for n in sizes])
+        shaped = zip(places, sizes, self.shapes, strict=True)
+        return [place[:n].view(shape) for place, n, shape in shaped]
 
 
 class Learned(NamedTuple):
@@ -74,14 +91,17 @@ class Loop:
         assert module.losses is not None
         self.module, self.optimizer, self.names = module, optimizer, [*module.losses]
         self.reward, self.step = module.state_reward(), _Step(module.parts)
-        groups = optimizer.param_groups
-        self.parameters = [p for group in groups for p in group["params"]]
+        self.parameters = [group["params"] for group in optimizer.param_groups]
         names = {p: name for name, p in self.step.named_parameters()}
-        self.rules = tuple(
-            Rule(names[p], place, beta1, beta2, group["eps"])
-            for place, group in enumerate(groups)
-            for beta1, beta2 in [group["betas"]]
-            for p in group["params"]
+        self.groups = tuple(
+            Group(
+                tuple(names[p] for p in group["params"]),
+                tuple(p.shape for p in group["params"]),
+                group["betas"][0],
+                group["betas"][1],
+                group["eps"],
+            )
+            for group in optimizer.param_groups
         )
         self.run: Callable[..., Any] = torch.compile(
             learn, dynamic=False, fullgraph=True, options=OPTIONS
@@ -123,24 +143,38 @@ class Loop:
                 next_batch()
                 if exploration is not None:
                     exploration.next_batch()
-        states = [self.optimizer.state[p] for p in self.parameters]
-        values = [p.detach() for p in self.parameters]
-        means, squares = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+        states = [[self.optimizer.state[p] for p in group] for group in self.parameters]
+        changing = [
+            [[p.detach() for p in group] for group in self.parameters],
+            [[state["exp_avg"] for state in group] for group in states],
+            [[state["exp_avg_sq"] for state in group] for group in states],
+        ]
         inputs = [_padded(rows, module.burst) for rows in (torch.stack(noise), rates, explored)]
-        before = states[0]["step"].double()
-        state = (tuple(values), tuple(means), tuple(squares), torch.zeros(len(self.names)))
+        state = [
+            tuple(group.flat(x) for group, x in zip(self.groups, kind, strict=True))
+            for kind in changing
+        ]
         try:
             *new, objects, log_reward, found = self.run(
-                self.step, self.reward, self.rules, torch.tensor(batches), *inputs, before, *state
+                self.step,
+                self.reward,
+                self.groups,
+                torch.tensor(batches),
+                *inputs,
+                states[0][0]["step"].double(),
+                *state,
+                torch.zeros(len(self.names)),
             )
         except Exception as error:  # whatever a compiler chain may raise
             if self.compiled:
                 raise
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise NotCompiledError(reason[0]) from error
-        for old, value in zip((values, means, squares), new, strict=True):
-            torch._foreach_copy_(old, value)
-        torch._foreach_add_([state["step"] for state in states], float(batches))
+        for kind, flats in zip(changing, new, strict=True):
+            for group, old, flat in zip(self.groups, kind, flats, strict=True):
+                torch._foreach_copy_(old, group.parts(flat))
+        steps = [state["step"] for group in states for state in group]
+        torch._foreach_add_(steps, float(batches))
         if exploration is not None:
             exploration.next_batch()
         named = dict(zip(self.names, found.unbind(), strict=True))
@@ -177,7 +211,7 @@ class _Step(nn.Module):
 def learn(
     step: _Step,
     reward: Reward,
-    rules: tuple[Rule, ...],
+    groups: tuple[Group, ...],
     batches: Tensor,
     noise: Tensor,
     rates: Tensor,
@@ -193,13 +227,13 @@ def learn(
     Args:
         step: What is learned from a batch.
         reward: log R of objects.
-        rules: For each parameter.
+        groups: Of parameters.
         batches: ``int64[]``, at most the number of rows of `noise`.
         noise: ``float[most, n, steps]`` in [0, 1), the randomness of every batch.
         rates: ``float[most, groups]``, learning rates.
         explored: ``float[most, k]``, the k buffers of an `Exploration`, if there is one.
         time: ``float64[]``, how many updates were made before.
-        values: Of the parameters.
+        values: Of the parameters of each group.
         means: Of their gradients.
         squares: Means of the squares of their gradients.
         found: ``float[losses]``, of any value.
@@ -228,11 +262,17 @@ def learn(
         def loss(trained: dict[str, Tensor]) -> Any:
             return functional_call(step, trained | fixed, (reward, uniform))
 
-        trained = {rule.name: x for rule, x in zip(rules, values, strict=True)}
+        trained = {
+            name: x
+            for group, flat in zip(groups, values, strict=True)
+            for name, x in zip(group.names, group.parts(flat), strict=True)
+        }
         gradients, (built, rewarded, found) = grad(loss, has_aux=True)(trained)
         updated = [
-            adam(rule, gradients[rule.name], rate[rule.group], time, *state)
-            for rule, *state in zip(rules, values, means, squares, strict=True)
+            adam(group, group.flat(gradients[name] for name in group.names), size, time, *state)
+            for group, size, *state in zip(
+                groups, rate.unbind(), values, means, squares, strict=True
+            )
         ]
         return (
             done + 1,
@@ -253,7 +293,7 @@ def learn(
 
 
 def adam(
-    rule: Rule,
+    group: Group,
     gradient: Tensor,
     rate: Tensor,
     time: Tensor,
@@ -261,9 +301,9 @@ def adam(
     mean: Tensor,
     square: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A parameter after its update number `time`, and the means that Adam keeps (Kingma 2015)."""
-    mean = mean + (1 - rule.beta1) * (gradient - mean)
-    square = rule.beta2 * square + (1 - rule.beta2) * gradient.square()
-    size = (rate / (1 - rule.beta1**time)).float()
-    root = (1 - rule.beta2**time).sqrt().float()
-    return value - size * mean / (square.sqrt() / root + rule.eps), mean, square
+    """Parameters after their update number `time`, and the means that Adam keeps (Kingma 2015)."""
+    mean = mean + (1 - group.beta1) * (gradient - mean)
+    square = group.beta2 * square + (1 - group.beta2) * gradient.square()
+    size = (rate / (1 - group.beta1**time)).float()
+    root = (1 - group.beta2**time).sqrt().float()
+    return value - size * mean / (square.sqrt() / root + group.eps), mean, square

@@ -85,7 +85,7 @@ class Scored(NamedTuple):
         return Scored._make(x if x is None else x.detach() for x in self)
 
 
-FEW_ACTIONS = 32  # of which all partial sums are found one by one
+FEW_ACTIONS = 24  # of which all partial sums are found one by one
 
 
 def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
