@@ -48,6 +48,13 @@ class Group(NamedTuple):
     beta2: float
     eps: float
 
+    def scales(self, rate: float, time: int) -> tuple[float, float]:
+        """What update number `time` multiplies the mean by, and the root of the mean square.
+
+        In a kernel these powers would be found for each parameter.
+        """
+        return rate / (1 - self.beta1**time), (1 - self.beta2**time) ** -0.5
+
     def flat(self, tensors: Iterable[Tensor]) -> Tensor:
         """One for each parameter, end to end, each beginning at a multiple of `ALIGNED`."""
         pieces = []
@@ -134,22 +141,26 @@ class Loop:
             NotCompiledError: The loop could not be compiled; if for one batch, nothing has changed.
         """
         began, module, exploration = monotonic(), self.module, self.module.exploration
-        noise, rates, explored = [], [], []
+        noise, scales, explored = [], [], []
+        states = [[self.optimizer.state[p] for p in group] for group in self.parameters]
+        time = int(states[0][0]["step"])
         for batch in range(batches):
             noise.append(module.noise(module.batch_size, TRAINING, module.draws + batch))
-            rates.append([group["lr"] for group in self.optimizer.param_groups])
+            rates = [group["lr"] for group in self.optimizer.param_groups]
+            scales.append(
+                [g.scales(lr, time + batch + 1) for g, lr in zip(self.groups, rates, strict=True)]
+            )
             explored.append([] if exploration is None else [*map(float, exploration.buffers())])
             if batch < batches - 1:
                 next_batch()
                 if exploration is not None:
                     exploration.next_batch()
-        states = [[self.optimizer.state[p] for p in group] for group in self.parameters]
         changing = [
             [[p.detach() for p in group] for group in self.parameters],
             [[state["exp_avg"] for state in group] for group in states],
             [[state["exp_avg_sq"] for state in group] for group in states],
         ]
-        inputs = [_padded(rows, module.burst) for rows in (torch.stack(noise), rates, explored)]
+        inputs = [_padded(rows, module.burst) for rows in (torch.stack(noise), scales, explored)]
         state = [
             tuple(group.flat(x) for group, x in zip(self.groups, kind, strict=True))
             for kind in changing
@@ -161,7 +172,6 @@ class Loop:
                 self.groups,
                 torch.tensor(batches),
                 *inputs,
-                states[0][0]["step"].double(),
                 *state,
                 torch.zeros(len(self.names)),
             )
@@ -214,9 +224,8 @@ def learn(
     groups: tuple[Group, ...],
     batches: Tensor,
     noise: Tensor,
-    rates: Tensor,
+    scales: Tensor,
     explored: Tensor,
-    time: Tensor,
     values: Values,
     means: Values,
     squares: Values,
@@ -230,9 +239,8 @@ def learn(
         groups: Of parameters.
         batches: ``int64[]``, at most the number of rows of `noise`.
         noise: ``float[most, n, steps]`` in [0, 1), the randomness of every batch.
-        rates: ``float[most, groups]``, learning rates.
+        scales: ``float[most, groups, 2]``, see `Group.scales`.
         explored: ``float[most, k]``, the k buffers of an `Exploration`, if there is one.
-        time: ``float64[]``, how many updates were made before.
         values: Of the parameters of each group.
         means: Of their gradients.
         squares: Means of the squares of their gradients.
@@ -247,7 +255,6 @@ def learn(
 
     def body(
         done: Tensor,
-        time: Tensor,
         values: Values,
         means: Values,
         squares: Values,
@@ -255,8 +262,8 @@ def learn(
         log_reward: Tensor,
         found: Tensor,
     ) -> Any:
-        row, time = done.view(1), time + 1
-        uniform, rate, knob = (x.index_select(0, row)[0] for x in (noise, rates, explored))
+        row = done.view(1)
+        uniform, scale, knob = (x.index_select(0, row)[0] for x in (noise, scales, explored))
         fixed = {f"exploration.{name}": x for name, x in zip(knobs, knob.unbind(), strict=True)}
 
         def loss(trained: dict[str, Tensor]) -> Any:
@@ -269,14 +276,13 @@ def learn(
         }
         gradients, (built, rewarded, found) = grad(loss, has_aux=True)(trained)
         updated = [
-            adam(group, group.flat(gradients[name] for name in group.names), size, time, *state)
-            for group, size, *state in zip(
-                groups, rate.unbind(), values, means, squares, strict=True
+            adam(group, group.flat(gradients[name] for name in group.names), scale, *state)
+            for group, scale, *state in zip(
+                groups, scale.unbind(), values, means, squares, strict=True
             )
         ]
         return (
             done + 1,
-            time,
             *(tuple(x) for x in zip(*updated, strict=True)),
             objects.index_copy(0, row, built[None]),
             log_reward.index_copy(0, row, rewarded[None]),
@@ -286,24 +292,17 @@ def learn(
     source = step.parts.environment.initial(noise.shape[1])
     objects = source.new_zeros(len(noise), *source.shape)
     log_reward = noise.new_zeros(noise.shape[:2])
-    start = (torch.zeros_like(batches), time, values, means, squares, objects, log_reward, found)
+    start = (torch.zeros_like(batches), values, means, squares, objects, log_reward, found)
     with torch.no_grad():
-        _, _, *learned = repeat_while(lambda done, *_: done < batches, body, start)
+        _, *learned = repeat_while(lambda done, *_: done < batches, body, start)
     return tuple(learned)
 
 
 def adam(
-    group: Group,
-    gradient: Tensor,
-    rate: Tensor,
-    time: Tensor,
-    value: Tensor,
-    mean: Tensor,
-    square: Tensor,
+    group: Group, gradient: Tensor, scales: Tensor, value: Tensor, mean: Tensor, square: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Parameters after their update number `time`, and the means that Adam keeps (Kingma 2015)."""
+    """Parameters after an update, and the means that Adam keeps (Kingma and Ba 2015)."""
     mean = mean + (1 - group.beta1) * (gradient - mean)
     square = group.beta2 * square + (1 - group.beta2) * gradient.square()
-    size = (rate / (1 - group.beta1**time)).float()
-    root = (1 - group.beta2**time).sqrt().float()
-    return value - size * mean / (square.sqrt() / root + group.eps), mean, square
+    size, growth = scales.unbind()
+    return value - size * mean / (square.sqrt() * growth + group.eps), mean, square

@@ -44,13 +44,25 @@ class SlotEmbedding(nn.Module):
         states = states.flatten(1)
         if states.shape[1] > FEW_SLOTS and self.columns <= FEW_COLUMNS:
             one_hot = states.index_select(1, self.slots) == self.values
-            return one_hot.to(self.weight.dtype) @ self.weight[:-1] + self.bias
+            return affine(one_hot.to(self.weight.dtype), self.weight[:-1], self.bias)
         blank = self.columns
         rows = (states + self.offsets).masked_fill(states < 0, blank)
         if states.shape[1] <= FEW_SLOTS:
             return F.embedding(rows, self.weight, padding_idx=blank).sum(1) + self.bias
         summed = F.embedding_bag(rows, self.weight, mode="sum", padding_idx=blank)
         return summed + self.bias
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``x @ weight + bias``: `bias` is ``float[outputs]``, and `weight` ``float[inputs, outputs]``.
+
+    In a compiled graph the bias is added by the kernel that goes on from the product. Inductor
+    makes one call of a sum like this, which on a CPU copies the bias into place first, so that it
+    must not see one.
+    """
+    if torch.compiler.is_compiling():
+        return ((x @ weight)[None] + bias)[0]
+    return torch.addmm(bias, x, weight)
 
 
 class Layer(nn.Module):
@@ -72,7 +84,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``float[batch, inputs]`` to ``float[batch, outputs]``."""
-        return torch.addmm(self.bias, x, self.weight)
+        return affine(x, self.weight, self.bias)
 
 
 class MLP(nn.Module):
