@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 OPTIONS: dict[str, Any] = {
     "cpp_wrapper": True,  # calls kernels from C++
+    "cpp.min_chunk_size": 4096,  # numbers for a thread: fewer are sooner done by one than shared
     # Functions and constants of modules do not change while a model trains; looking whether they
     # have costs as much as an update.
     "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe,
