@@ -72,9 +72,10 @@ def stepper(made: GFlowNet, context=nullcontext) -> Step:
     optimizer = made.configure_optimizers()
 
     def step() -> int:
-        if context is nullcontext and (loop := made.loop_of(optimizer)):
+        if context in (nullcontext, shorter_products) and (loop := made.loop_of(optimizer)):
             batches = min(made.burst, loop.room(0.05))
-            loop.learn(batches, lambda: None)
+            with context():
+                loop.learn(batches, lambda: None)
             return batches
         with context():
             _, losses, gradients = made.batch()
@@ -160,6 +161,16 @@ def every_state():
         yield
 
 
+@contextmanager
+def shorter_products():
+    """``matmul_precision: medium``."""
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 def options(seconds: float) -> Iterator[str]:
     """Rows: How many times as fast with an option switched, the others as they are by default."""
     works = [("TB", 16), ("TB", 128), ("RL-U", 128)]
@@ -175,8 +186,10 @@ def options(seconds: float) -> Iterator[str]:
             "as by default, batches per second": stepper(make()),
             "compiled": stepper(make(compiled=True)),
             "compiled, no loop": stepper(make(compiled=True, burst=1)),
-            "bf16 products": stepper(make(), bf16),
-            "compiled, bf16 products": stepper(make(compiled=True), bf16),
+            "precision: bf16-mixed": stepper(make(), bf16),
+            "compiled, precision: bf16-mixed": stepper(make(compiled=True), bf16),
+            "matmul_precision: medium": stepper(make(), shorter_products),
+            "compiled, matmul_precision: medium": stepper(make(compiled=True), shorter_products),
             "each visit to a state evaluated": stepper(make(), every_state),
             "no opening": stepper(no_opening),
             "Adam, not fused": stepper(make(optimizer=Adam)),

@@ -135,8 +135,10 @@ def loss_of(losses: Losses, gradients: Gradients | None = None) -> Tensor:
 def set_gradients(optimizer: Optimizer, losses: Losses, gradients: Gradients | None) -> None:
     """Leave the gradient of the losses' sum, and nothing else, in the parameters' ``grad``."""
     if gradients is None:
-        optimizer.zero_grad()
-        loss_of(losses).backward()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        found = torch.autograd.grad(loss_of(losses), parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, found, strict=True):
+            parameter.grad = gradient
     else:
         for parameter, gradient in gradients:
             parameter.grad = gradient

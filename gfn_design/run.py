@@ -28,6 +28,7 @@ from gfn_design.sampling.noise import EVALUATION
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hints and advertisements
 
+MATMUL_PRECISIONS = ("highest", "high", "medium")
 CONFIG, CHECKPOINT, LOG = "config.yaml", Path("checkpoints", "last.ckpt"), "log.csv"
 
 README = """\
@@ -141,6 +142,11 @@ def prepare(config: Mapping[str, Any], folder: Path) -> tuple[Trainer, GFlowNet,
     """
     _check_folder(config, folder)
     checkpoint = folder / CHECKPOINT
+    products = config.get("matmul_precision", "highest")
+    if products not in MATMUL_PRECISIONS:
+        given = ", ".join(MATMUL_PRECISIONS)
+        raise InputError(f"matmul_precision must be one of {given}, got '{products}'")
+    torch.set_float32_matmul_precision(products)
     module, data = build(config)
     step = None
     if checkpoint.exists():

@@ -204,6 +204,7 @@ def test_sample_writes_distinct_scored_sorted_candidates(run, capsys):
         (["--seed", "-1"], r"seed must be from 0"),
         (["--checkpoint_every", "0"], r"checkpoint_every must be at least 1"),
         (["--evaluate_every", "0"], r"evaluate_every must be at least 1"),
+        (["--matmul_precision", "low"], r"one of highest, high, medium, got 'low'"),
         (["--trainer.max_steps", "0"], r"max_steps of 1 or more"),
         (["--trainer.fast_dev_run", "true"], r"no fast_dev_run"),
         (["--model.lr", "-1"], r"must not be negative"),

@@ -95,14 +95,17 @@ class Turns(Callback):
 
     sees_bursts = True
 
-    def __init__(self, harness, facts):
-        self.harness, self.facts, self.turns = harness, facts, harness.turns()
+    def __init__(self, harness, module):
+        self.harness, self.module, self.turns = harness, module, harness.turns()
+        self.facts = facts(module)
         self.begun = perf_counter()
         self.until = self.steps = None
 
     def on_train_batch_end(self, trainer, *_):
         now = perf_counter()
         if self.until is None:  # all is compiled and warm after a second
+            if self.module.looping and not self.module.looped:
+                return
             self.steps = self.steps or trainer.global_step
             if self.steps == trainer.global_step:
                 compile_s, self.begun = now - self.begun, now
@@ -138,7 +141,7 @@ def train(harness):
             callbacks=[
                 SaveLast(Path(folder, "last.ckpt"), 500),
                 Progress(),
-                Turns(harness, facts(module)),
+                Turns(harness, module),
             ],
         )
         trainer.fit(module, datamodule=data)

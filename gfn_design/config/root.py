@@ -7,6 +7,7 @@ ROOT: Root = {
     "checkpoint_every": int,  # sampled batches
     "evaluate_every": int,  # sampled batches
     "candidates": int,  # drawn at the end
+    "matmul_precision": str,  # highest; high or medium for faster products, see PyTorch
     "model": "gfn_design.GFlowNet",
     "data": Object("DataModule"),
     "trainer": "lightning.pytorch.Trainer",
