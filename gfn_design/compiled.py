@@ -40,32 +40,34 @@ def repeat_while(more: Callable[..., Tensor], step: Callable[..., State], state:
 
 
 class Compiled:
-    """A function that `torch.compile` compiles for each shape of its arguments, at the first call.
+    """A function that `torch.compile` compiles for the shapes of its arguments, at the first call.
 
     Where that fails, for want of a C++ compiler say, the function runs as it is, and one line in
     the log says why.
 
     Args:
         function: Pure, with shapes that follow from those of its arguments.
+        dynamic: Whether one graph serves all shapes.
         **options: Of Inductor, besides `OPTIONS`.
     """
 
-    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
-        self.function, self.options = function, OPTIONS | options
+    def __init__(self, function: Callable[..., Any], dynamic: bool = False, **options: Any) -> None:
+        self.function, self.dynamic, self.options = function, dynamic, OPTIONS | options
         self.run: Callable[..., Any] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns."""
         if self.run is not None:
             return self.run(*arguments)
-        run = torch.compile(self.function, dynamic=False, options=self.options)
+        run = torch.compile(self.function, dynamic=self.dynamic, options=self.options)
         try:
             answer = run(*arguments)
         except Exception as error:  # whatever a compiler chain may raise
             run = self.function
             answer = run(*arguments)  # raises what is not the compiler's fault
             reason = str(error).strip().splitlines() or [type(error).__name__]
-            logger.warning("%s runs uncompiled: %s", self.function.__name__, reason[0])
+            name = getattr(self.function, "__name__", type(self.function).__name__)
+            logger.warning("%s runs uncompiled: %s", name, reason[0])
         self.run = run
         return answer
 

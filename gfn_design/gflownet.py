@@ -114,7 +114,7 @@ class GFlowNet(LightningModule):
         schedule: Builds a schedule of all learning rates from the optimizer; it counts updates,
             which are the steps of the Trainer.
         start: The run whose policy training starts from; None starts from chance.
-        compiled: Compile the training step where lengths are fixed, else the roll-out; the first
+        compiled: Compile the training step where lengths are fixed, else its parts; the first
             batch takes some seconds longer, the others are faster, and results are the same.
         burst: Batches that one step of Lightning may carry where they are fast, on one device, and
             where no callback wants to see every batch (see `gfn_design.burst`). All counts stay
@@ -272,11 +272,9 @@ class GFlowNet(LightningModule):
         numbered = environment.n_states is not None
         self.opening = Opening(environment, batch_size, BLOCK) if numbered else None
         # Its kernels are small; products of matrices use all threads all the same.
-        alone = {"cpp.threads": 1}
+        alone: dict[str, Any] = {"cpp.threads": 1}
         steps = (Compiled(walk, **alone), Compiled(walk_on, **alone)) if compiled else ()
         self.walks = Walks(*steps)
-        # Where lengths differ, shapes do, and no way back has a length: then the walk alone is
-        # compiled.
         self.updates, self.replay, self.exploration = updates, replay, exploration
         self.slow: Policy | None = None
         self.copy_rate = copy_rates.pop() if copy_rates else None
@@ -288,10 +286,15 @@ class GFlowNet(LightningModule):
         )
         plain = plain and not isinstance(objective, TrustRegion)
         plain = plain and (start is None or start.known is None)
-        self.static = compiled and environment.fixed_length and plain
+        # Whole steps are compiled where lengths are fixed; else roll-outs, and losses by themselves
+        # if it is known which states are equal. Where steps are not plain, roll-outs alone.
+        self.static = compiled and plain and environment.fixed_length
+        self.compiled_gradients = compiled and plain and (environment.fixed_length or numbered)
         self.play = Compiled(play) if self.static else play
         modules = (environment, self.policy, objective, backward_objective, self.slow)
-        learn = Differentiated(losses, *modules)
+        learn: Callable[..., Any] = Differentiated(losses, *modules)
+        if self.compiled_gradients and not self.static:
+            learn = Compiled(learn, dynamic=True)
         walks = Walks() if self.static else self.walks
         self.parts = Parts(*modules, exploration, search, self.opening, walks, learn)
         self._batch: Batch | None = None  # the latest
@@ -665,7 +668,10 @@ class GFlowNet(LightningModule):
                 "a trust region is about one batch; set trainer.accumulate_grad_batches: 1, and a "
                 "larger batch_size"
             )
-        if self.static and getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+        if (
+            self.compiled_gradients
+            and getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        ):
             raise InputError(
                 "a compiled step finds its gradient before the loss is scaled; set "
                 "compiled: false, or trainer.precision: bf16-mixed"

@@ -1,15 +1,16 @@
 """One training step but for the update: draw, reward, score, find the losses."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gfn_design.compiled import Differentiated, Gradients, Losses
+from gfn_design.compiled import Gradients, Losses
 from gfn_design.environments.base import Environment
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.distinct import Opening
+from gfn_design.sampling.distinct import Opening, Visited
 from gfn_design.sampling.exploration import Exploration, Explorer
 from gfn_design.sampling.local_search import LocalSearch
 from gfn_design.sampling.trajectories import (
@@ -21,6 +22,7 @@ from gfn_design.sampling.trajectories import (
     sample,
     sample_backward,
     score,
+    visited,
 )
 
 
@@ -49,7 +51,7 @@ class Parts(NamedTuple):
     search: LocalSearch | None
     opening: Opening | None
     walks: Walks
-    learn: Differentiated
+    learn: Callable[..., Any]
 
 
 class Batch(NamedTuple):
@@ -83,12 +85,13 @@ def losses(
     slow: Policy | None,
     batch: Batch,
     opening: Opening | None,
+    seen: Visited | None = None,
 ) -> Losses:
-    """What the objectives say of a batch, by name."""
+    """What the objectives say of a batch, by name; see `score` about `seen`."""
     static = torch.compiler.is_compiling()  # then no shape may depend on a value
     opening = opening if static else None
     drawn, learns = batch.drawn, batch.learns
-    now = score(environment, policy, drawn, opening, objective.needs_policy, learns)
+    now = score(environment, policy, drawn, opening, objective.needs_policy, learns, seen=seen)
     log_reward_at = batch.log_reward_at
     if learns is not None and log_reward_at is not None:
         log_reward_at = log_reward_at[learns.nonzero()[:, 0]]
@@ -184,7 +187,10 @@ def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
 def play(parts: Parts, reward: Reward, noise: Noise) -> tuple[Batch, Losses, Gradients | None]:
     """What one training step does but for the update: `collect`, and find the losses."""
     batch = collect(parts, reward, noise)
-    return batch, *parts.learn(batch, parts.opening)
+    seen = None
+    if not parts.environment.fixed_length:  # a graph cannot find out how many states differ
+        seen = visited(parts.environment, parts.policy, batch.drawn)
+    return batch, *parts.learn(batch, parts.opening, seen)
 
 
 def packed(batch: Batch, device: torch.device) -> list[Any]:

@@ -10,6 +10,7 @@ from gfn_design.environments.base import Environment
 
 FEW_SLOTS = 4  # up to so many, adding up rows is fastest
 FEW_COLUMNS = 96  # up to so many, a one-hot product is
+FEW_COMPILED = 256  # likewise for gradients in a compiled graph, which add up rows one by one
 
 
 class SlotEmbedding(nn.Module):
@@ -42,7 +43,11 @@ class SlotEmbedding(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """``int64[batch, *state_shape]`` to ``float[batch, width]``."""
         states = states.flatten(1)
-        if states.shape[1] > FEW_SLOTS and self.columns <= FEW_COLUMNS:
+        if torch.compiler.is_compiling() and torch.is_grad_enabled():
+            product = self.columns <= FEW_COMPILED
+        else:
+            product = states.shape[1] > FEW_SLOTS and self.columns <= FEW_COLUMNS
+        if product:
             one_hot = states.index_select(1, self.slots) == self.values
             return affine(one_hot.to(self.weight.dtype), self.weight[:-1], self.bias)
         blank = self.columns

@@ -1,5 +1,7 @@
 """Equal states are evaluated once."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -53,6 +55,22 @@ class Opening(nn.Module):
         if torch.compiler.is_compiling():  # part of the kernels around it
             return (self.keys < keys[..., None]).sum(-1)
         return torch.searchsorted(self.keys, keys)
+
+
+class Visited(NamedTuple):
+    """The states that the steps of trajectories leave and enter, each once.
+
+    Attributes:
+        left: ``int64[n, *state_shape]``.
+        left_at: ``int64[batch, steps]``, where in `left` the state is that each step leaves.
+        entered: ``int64[m, *state_shape]``; of a shared policy the same as `left`.
+        entered_at: ``int64[batch, steps]``, where in `entered` the state is that each step enters.
+    """
+
+    left: Tensor
+    left_at: Tensor
+    entered: Tensor
+    entered_at: Tensor
 
 
 def each(states: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from gfn_design.compiled import repeat_while
 from gfn_design.environments.base import Environment
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.distinct import Opening, distinct, each
+from gfn_design.sampling.distinct import Opening, Visited, distinct, each
 
 
 class Trajectories(NamedTuple):
@@ -387,6 +387,27 @@ def sample_backward(
     return Trajectories(states, actions, backward_actions, alive, log_reward)
 
 
+def visited(
+    environment: Environment,
+    policy: Policy,
+    trajectories: Trajectories,
+    opening: Opening | None = None,
+) -> Visited:
+    """The states that trajectories meet, each as often as the policy must be asked about it."""
+    states, actions, _, alive, _ = trajectories
+    moves = alive if environment.fixed_length else alive & (actions != environment.stop)
+    if policy.shared:  # one evaluation of every state for both policies
+        real = torch.cat([alive[:, :1], moves], 1)
+        some, where = distinct(environment, states, real, opening)
+        return Visited(some, where[:, :-1], some, where[:, 1:])
+    left, left_at = distinct(environment, states[:, :-1], alive, opening)
+    if environment.n_backward_actions == 1:
+        return Visited(left, left_at, left, left_at)
+    if opening is None:
+        return Visited(left, left_at, *distinct(environment, states[:, 1:], moves))
+    return Visited(left, left_at, *each(states[:, 1:]))
+
+
 def score(
     environment: Environment,
     policy: Policy,
@@ -395,6 +416,7 @@ def score(
     all_actions: bool = False,
     learns: Tensor | None = None,
     relative: bool = True,
+    seen: Visited | None = None,
 ) -> Scored:
     """Log-probabilities and values along trajectories under the present policy, with gradients.
 
@@ -412,25 +434,20 @@ def score(
         relative: Where the policy has a prior, ``Scored.log_pb`` is the prior's log P_F, by which
             every condition of balance, log P_F = log P_B + log R - log Z over a trajectory, asks
             for prior times reward (Venkatraman et al. 2024, relative trajectory balance).
+        seen: What `visited` says of these trajectories, where it is known.
     """
-    states, actions, backward_actions, alive, log_reward = trajectories
+    _, actions, backward_actions, alive, log_reward = trajectories
     moves = alive if environment.fixed_length else alive & (actions != environment.stop)
-    if policy.shared:  # one evaluation of every state for both policies
-        real = torch.cat([alive[:, :1], moves], 1)
-        left, where = distinct(environment, states, real, opening)
-        left_at, entered, entered_at = where[:, :-1], left, where[:, 1:]
+    seen = visited(environment, policy, trajectories, opening) if seen is None else seen
+    left, left_at, entered, entered_at = seen
+    if policy.shared:
         pf, pb = policy.log_probs(left, environment.legal(left), environment.legal_backward(left))
         log_pb = _pick(pb, entered_at, backward_actions)
     else:
-        left, left_at = distinct(environment, states[:, :-1], alive, opening)
         ask = policy.forward_log_probs if learns is None else policy.head_log_probs
         pf = ask(left, environment.legal(left))
         log_pb = pf.new_zeros(alive.shape)
         if environment.n_backward_actions > 1:
-            if opening is None:
-                entered, entered_at = distinct(environment, states[:, 1:], moves)
-            else:
-                entered, entered_at = each(states[:, 1:])
             pb = policy.backward_log_probs(entered, environment.legal_backward(entered))
             log_pb = _pick(pb, entered_at, backward_actions)
     chosen_from = left_at
