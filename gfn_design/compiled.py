@@ -47,11 +47,14 @@ class Compiled:
 
     Args:
         function: Pure, with shapes that follow from those of its arguments.
-        dynamic: Whether one graph serves all shapes.
+        dynamic: Whether one graph serves all shapes; None is one for the first, and one for all
+            others.
         **options: Of Inductor, besides `OPTIONS`.
     """
 
-    def __init__(self, function: Callable[..., Any], dynamic: bool = False, **options: Any) -> None:
+    def __init__(
+        self, function: Callable[..., Any], dynamic: bool | None = False, **options: Any
+    ) -> None:
         self.function, self.dynamic, self.options = function, dynamic, OPTIONS | options
         self.run: Callable[..., Any] | None = None
 

@@ -273,7 +273,9 @@ class GFlowNet(LightningModule):
         self.opening = Opening(environment, batch_size, BLOCK) if numbered else None
         # Its kernels are small; products of matrices use all threads all the same.
         alone: dict[str, Any] = {"cpp.threads": 1}
-        steps = (Compiled(walk, **alone), Compiled(walk_on, **alone)) if compiled else ()
+        steps = (
+            (Compiled(walk, **alone), Compiled(walk_on, dynamic=None, **alone)) if compiled else ()
+        )
         self.walks = Walks(*steps)
         self.updates, self.replay, self.exploration = updates, replay, exploration
         self.slow: Policy | None = None

@@ -251,8 +251,8 @@ def sample(
             of all.
     """
     n, limit = uniform.shape
-    if not environment.fixed_length:  # a block, and spans of equal shapes
-        uniform = F.pad(uniform, (0, (BLOCK - limit) % SPAN))
+    if not environment.fixed_length:  # wherever a span begins, it is whole
+        uniform = F.pad(uniform, (0, SPAN))
     state = objects = environment.initial(n)
     states, actions, undone, alive = [objects[:, None]], [], [], []
     rows = torch.arange(n, device=state.device)  # which trajectories `state` is about
