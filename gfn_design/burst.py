@@ -45,8 +45,8 @@ def burst(module: Any, optimizer: Any, closure: Callable[[], Any], most: int) ->
     room = min(most, _room(trainer))
     if module.looping and module.losses is None:
         room = 1  # the next has a loop
-    loop = module.loop_of(optimizer.optimizer) if bare and most > 1 else None
-    if loop and not _wants_each_batch(trainer):
+    loop = module.loop_of(optimizer.optimizer) if bare and not _goes_singly(trainer) else None
+    if loop:
         try:
             loop.learn(min(room, loop.room(SECONDS)), partial(_next_batch, trainer))
         except NotCompiledError as error:
@@ -96,9 +96,15 @@ def _wants_each_batch(trainer: Any) -> bool:
     )
 
 
+def _goes_singly(trainer: Any) -> bool:
+    """Whether Lightning must take every batch by itself."""
+    several = trainer.accumulate_grad_batches > 1 or trainer.world_size > 1
+    return several or _wants_each_batch(trainer)
+
+
 def _room(trainer: Any) -> int:
     """How many batches the present step of Lightning may carry, at least 1."""
-    if trainer.accumulate_grad_batches > 1 or trainer.world_size > 1 or _wants_each_batch(trainer):
+    if _goes_singly(trainer):
         return 1
     loop = trainer.fit_loop.epoch_loop
     done, here = loop.total_batch_idx, loop.batch_idx  # before the present batch

@@ -180,6 +180,9 @@ class Loop:
                 raise
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise NotCompiledError(reason[0]) from error
+        # Before anything has changed, for a reward may be none; without the rest of the buffers.
+        named = dict(zip(self.names, found.unbind(), strict=True))
+        module.accept(Learned(objects[:batches].clone(), log_reward[:batches].clone(), named))
         for kind, flats in zip(changing, new, strict=True):
             for group, old, flat in zip(self.groups, kind, flats, strict=True):
                 torch._foreach_copy_(old, group.parts(flat))
@@ -187,8 +190,6 @@ class Loop:
         torch._foreach_add_(steps, float(batches))
         if exploration is not None:
             exploration.next_batch()
-        named = dict(zip(self.names, found.unbind(), strict=True))
-        module.accept(Learned(objects[:batches], log_reward[:batches], named))
         if self.compiled:
             self.seconds = (monotonic() - began) / batches
         self.compiled = True

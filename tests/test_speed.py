@@ -471,14 +471,19 @@ def test_a_reward_that_no_loop_can_hold_is_said_once(tmp_path, caplog):
 @compiles
 @pytest.mark.parametrize(
     "options",
-    [{"gradient_clip_val": 0.1}, {"precision": "bf16-mixed"}, {"callbacks": [EachEnd()]}],
-    ids=["clipping", "precision", "callback"],
+    [
+        {"gradient_clip_val": 0.1},
+        {"precision": "bf16-mixed"},
+        {"callbacks": [EachEnd()]},
+        {"accumulate_grad_batches": 2},
+    ],
+    ids=["clipping", "precision", "callback", "accumulation"],
 )
 def test_what_a_loop_cannot_do_is_done_without(options, tmp_path):
     model = gflownet(compiled=True, burst=50, environment=SHORT)
     trainer(tmp_path, max_steps=5, **options).fit(model, datamodule=TableData())
     assert not model.looped
-    assert model.draws == 5
+    assert model.draws == 5 * options.get("accumulate_grad_batches", 1)
 
 
 # Where nothing can be compiled.
