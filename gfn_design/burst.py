@@ -3,7 +3,8 @@
 Everything that counts batches goes on counting them: global steps, schedulers, logs, validation,
 checkpoints. A burst ends where any of these is due, and after a tenth of a second, so that the
 progress bar moves and large batches are taken one by one. Callbacks that look at every batch, other
-than those known to bear with bursts, switch them off.
+than those known to bear with bursts, switch them off. Where a step of Lightning would do nothing
+but a gradient and an update, the whole burst may be one compiled loop (`gfn_design.loop`).
 """
 
 import math

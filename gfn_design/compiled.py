@@ -1,4 +1,4 @@
-"""Compilation as an option: faster where a compiler is, the same results everywhere."""
+"""Compilation as an option: faster where a compiler is, equal results up to rounding."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -39,11 +39,35 @@ def repeat_while(more: Callable[..., Tensor], step: Callable[..., State], state:
     return state
 
 
+def compiled(
+    function: Callable[..., Any], dynamic: bool | None, fullgraph: bool = False, **options: Any
+) -> Callable[..., Any]:
+    """What `torch.compile` makes of a function; see there, and `Compiled`."""
+    how: dict[str, Any] = {
+        "options": OPTIONS | options,
+        # Models of the same shapes share a graph. Torch stops at eight of a function, and the
+        # ninth network that somebody tries in a process would run uncompiled.
+        "recompile_limit": 64,
+    }
+    return torch.compile(function, dynamic=dynamic, fullgraph=fullgraph, **how)
+
+
+_said: set[str] = set()
+
+
+def warn(what: str, error: Exception) -> None:
+    """Say in the log that something cannot be compiled, and why, but each reason once."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = next((x.strip() for x in lines if x.strip().startswith("Explanation: ")), lines[0])
+    if reason not in _said:
+        _said.add(reason)
+        logger.warning("%s cannot be compiled: %s", what, reason)
+
+
 class Compiled:
     """A function that `torch.compile` compiles for the shapes of its arguments, at the first call.
 
-    Where that fails, for want of a C++ compiler say, the function runs as it is, and one line in
-    the log says why.
+    Where that fails, for want of a C++ compiler say, the function runs as it is; see `warn`.
 
     Args:
         function: Pure, with shapes that follow from those of its arguments.
@@ -55,22 +79,20 @@ class Compiled:
     def __init__(
         self, function: Callable[..., Any], dynamic: bool | None = False, **options: Any
     ) -> None:
-        self.function, self.dynamic, self.options = function, dynamic, OPTIONS | options
+        self.function, self.dynamic, self.options = function, dynamic, options
         self.run: Callable[..., Any] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns."""
         if self.run is not None:
             return self.run(*arguments)
-        run = torch.compile(self.function, dynamic=self.dynamic, options=self.options)
+        run = compiled(self.function, self.dynamic, **self.options)
         try:
             answer = run(*arguments)
         except Exception as error:  # whatever a compiler chain may raise
             run = self.function
             answer = run(*arguments)  # raises what is not the compiler's fault
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            name = getattr(self.function, "__name__", type(self.function).__name__)
-            logger.warning("%s runs uncompiled: %s", name, reason[0])
+            warn(getattr(self.function, "__name__", type(self.function).__name__), error)
         self.run = run
         return answer
 

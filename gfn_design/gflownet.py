@@ -1,6 +1,5 @@
 """The LightningModule: draw trajectories, score them, improve the policy."""
 
-import logging
 import math
 import os
 from collections.abc import Callable
@@ -15,7 +14,15 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gfn_design.burst import burst
-from gfn_design.compiled import Compiled, Differentiated, Gradients, Losses, loss_of, set_gradients
+from gfn_design.compiled import (
+    Compiled,
+    Differentiated,
+    Gradients,
+    Losses,
+    loss_of,
+    set_gradients,
+    warn,
+)
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
@@ -70,7 +77,6 @@ REJECTED = 20.0  # nats less for objects that the environment rejects
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
 CPU = torch.device("cpu")
 CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
-logger = logging.getLogger(__name__)
 
 
 class Candidates(NamedTuple):
@@ -114,8 +120,9 @@ class GFlowNet(LightningModule):
         schedule: Builds a schedule of all learning rates from the optimizer; it counts updates,
             which are the steps of the Trainer.
         start: The run whose policy training starts from; None starts from chance.
-        compiled: Compile the training step where lengths are fixed, else its parts; the first
-            batch takes some seconds longer, the others are faster, and results are the same.
+        compiled: Compile the training step where lengths are fixed, else its parts; that takes half
+            a minute at the first batches, the others are faster, and results are the same up to
+            rounding.
         burst: Batches that one step of Lightning may carry where they are fast, on one device, and
             where no callback wants to see every batch (see `gfn_design.burst`). All counts stay
             counts of batches.
@@ -282,12 +289,19 @@ class GFlowNet(LightningModule):
         self.copy_rate = copy_rates.pop() if copy_rates else None
         if self.copy_rate is not None:
             self.slow = deepcopy(self.policy).requires_grad_(False)
-        plain = updates == 1 and replay is None and self.copy_rate is None and heads == 1
-        plain = (
-            plain and backward_objective is None and search is None and objective.head != "edges"
+        plain = all(
+            (
+                updates == 1,
+                replay is None,
+                search is None,
+                heads == 1,
+                backward_objective is None,
+                self.copy_rate is None,
+                objective.head != "edges",
+                not isinstance(objective, TrustRegion),
+                start is None or start.known is None,
+            )
         )
-        plain = plain and not isinstance(objective, TrustRegion)
-        plain = plain and (start is None or start.known is None)
         # Whole steps are compiled where lengths are fixed; else roll-outs, and losses by themselves
         # if it is known which states are equal. Where steps are not plain, roll-outs alone.
         self.static = compiled and plain and environment.fixed_length
@@ -299,9 +313,9 @@ class GFlowNet(LightningModule):
             learn = Compiled(learn, dynamic=True)
         walks = Walks() if self.static else self.walks
         self.parts = Parts(*modules, exploration, search, self.opening, walks, learn)
-        self._batch: Batch | None = None  # the latest
+        self._batch: Batch | None = None  # the latest that was not taken in a loop
         self._used = 0  # updates made with it
-        self.losses: Losses | None = None  # of the latest batch
+        self.losses: Losses | None = None  # of the latest batch outside of loops
         self._loop: Loop | None = None
         self.looping = self.static and burst > 1
         self._learned: Learned | None = None  # in a loop, and not logged yet
@@ -343,7 +357,8 @@ class GFlowNet(LightningModule):
 
     def _take(self, data: DataModule) -> None:
         """Another reward has another target and other modes."""
-        self._data, self._target, self._modes, self._loop = data, None, None, None
+        self._data, self._target, self._modes = data, None, None
+        self._loop = self.losses = None  # the next batch is a first one
 
     def noise(self, n: int, stream: int, draw: int) -> Tensor:
         """The randomness of `n` trajectories on this rank."""
@@ -405,7 +420,8 @@ class GFlowNet(LightningModule):
                 ):
                     slow.lerp_(fast, self.copy_rate)
             if self.updates == 1 and self.replay is None:
-                once = self.losses is None  # a loop may follow, and this not be called again
+                # If a loop follows, the compiled step might not be called again.
+                once = self.looping and self.losses is None
                 batch, self.losses, gradients = (play if once else self.play)(*self._request())
                 self._accept(batch)
                 return batch, self.losses, gradients
@@ -455,6 +471,7 @@ class GFlowNet(LightningModule):
         copies = self.environment.log_copies(objects)
         return copies if self.policy.prior is None else torch.zeros_like(copies)
 
+    @torch.compiler.disable(reason="objects are refused in Python")
     def _penalty(self, objects: Tensor) -> Tensor:
         """What is taken off log R of objects that are rejected, in nats."""
         if not self.environment.rejects:
@@ -490,7 +507,7 @@ class GFlowNet(LightningModule):
     def give_up_loops(self, error: NotCompiledError) -> None:
         """Go on without, as the reward, say, is no function that can be compiled."""
         self.looping = False
-        logger.warning("batches are compiled one by one: %s", error)
+        warn("a loop over batches", error)
 
     def accept(self, learned: Learned) -> None:
         """Count batches that a loop has learned from; the next `training_step` logs the last."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 from torch.optim import Adam
 
-from gfn_design.compiled import OPTIONS, Losses, loss_of, repeat_while
+from gfn_design.compiled import Losses, compiled, loss_of, repeat_while
 from gfn_design.sampling.noise import TRAINING
 from gfn_design.sampling.trajectories import Reward
 from gfn_design.training_step import Noise, Parts, collect, losses
@@ -37,23 +37,10 @@ class Group(NamedTuple):
     Attributes:
         names: Of the parameters.
         shapes: Of the parameters.
-        beta1: Decay of the mean of their gradients.
-        beta2: Decay of the mean of the squares.
-        eps: Added to the root of that.
     """
 
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
-    beta1: float
-    beta2: float
-    eps: float
-
-    def scales(self, rate: float, time: int) -> tuple[float, float]:
-        """What update number `time` multiplies the mean by, and the root of the mean square.
-
-        In a kernel these powers would be found for each parameter.
-        """
-        return rate / (1 - self.beta1**time), (1 - self.beta2**time) ** -0.5
 
     def flat(self, tensors: Iterable[Tensor]) -> Tensor:
         """One for each parameter, end to end, each beginning at a multiple of `ALIGNED`."""
@@ -101,18 +88,10 @@ class Loop:
         self.parameters = [group["params"] for group in optimizer.param_groups]
         names = {p: name for name, p in self.step.named_parameters()}
         self.groups = tuple(
-            Group(
-                tuple(names[p] for p in group["params"]),
-                tuple(p.shape for p in group["params"]),
-                group["betas"][0],
-                group["betas"][1],
-                group["eps"],
-            )
-            for group in optimizer.param_groups
+            Group(tuple(names[p] for p in group), tuple(p.shape for p in group))
+            for group in self.parameters
         )
-        self.run: Callable[..., Any] = torch.compile(
-            learn, dynamic=False, fullgraph=True, options=OPTIONS
-        )
+        self.run = compiled(learn, dynamic=False, fullgraph=True)
         self.compiled = False
         self.seconds: float | None = None  # that a batch takes
 
@@ -122,12 +101,12 @@ class Loop:
         return type(optimizer) is Adam and all(
             not (group["weight_decay"] or group["amsgrad"] or group["maximize"])
             and not isinstance(group["lr"], Tensor)
-            and all(p.dtype == torch.float32 and optimizer.state[p] for p in group["params"])
+            and all(p.dtype == torch.float32 and p in optimizer.state for p in group["params"])
             for group in optimizer.param_groups
         )
 
     def room(self, seconds: float) -> int:
-        """How many batches go into so many seconds, at least 1; the first loop has one."""
+        """How many batches go into so many seconds; 1 until one that compiled nothing was timed."""
         return 1 if self.seconds is None else max(1, int(min(seconds / self.seconds, 1e9)))
 
     def learn(self, batches: int, next_batch: Callable[[], object]) -> None:
@@ -135,10 +114,12 @@ class Loop:
 
         Args:
             batches: At most the module's `burst`.
-            next_batch: Called between batches, to set learning rates.
+            next_batch: Called between batches; it may change what Adam's groups say.
 
         Raises:
-            NotCompiledError: The loop could not be compiled; if for one batch, nothing has changed.
+            NotCompiledError: The loop could not be compiled. As then, where a reward is refused
+                (InputError), no weight has changed; but `next_batch` has been called, and
+                exploration counted on, for all batches but the last.
         """
         began, module, exploration = monotonic(), self.module, self.module.exploration
         noise, scales, explored = [], [], []
@@ -146,9 +127,8 @@ class Loop:
         time = int(states[0][0]["step"])
         for batch in range(batches):
             noise.append(module.noise(module.batch_size, TRAINING, module.draws + batch))
-            rates = [group["lr"] for group in self.optimizer.param_groups]
             scales.append(
-                [g.scales(lr, time + batch + 1) for g, lr in zip(self.groups, rates, strict=True)]
+                [_scales(group, time + batch + 1) for group in self.optimizer.param_groups]
             )
             explored.append([] if exploration is None else [*map(float, exploration.buffers())])
             if batch < batches - 1:
@@ -178,8 +158,7 @@ class Loop:
         except Exception as error:  # whatever a compiler chain may raise
             if self.compiled:
                 raise
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise NotCompiledError(reason[0]) from error
+            raise NotCompiledError(str(error) or type(error).__name__) from error
         # Before anything has changed, for a reward may be none; without the rest of the buffers.
         named = dict(zip(self.names, found.unbind(), strict=True))
         module.accept(Learned(objects[:batches].clone(), log_reward[:batches].clone(), named))
@@ -193,6 +172,16 @@ class Loop:
         if self.compiled:
             self.seconds = (monotonic() - began) / batches
         self.compiled = True
+
+
+def _scales(group: dict[str, Any], time: int) -> list[float]:
+    """What `adam` needs of a group for update number `time`.
+
+    It would find the powers for each parameter.
+    """
+    beta1, beta2 = group["betas"]
+    growth = (1 - beta2**time) ** -0.5
+    return [group["lr"] / (1 - beta1**time), growth, 1 - beta1, 1 - beta2, group["eps"]]
 
 
 def _padded(rows: Any, n: int) -> Tensor:
@@ -240,7 +229,7 @@ def learn(
         groups: Of parameters.
         batches: ``int64[]``, at most the number of rows of `noise`.
         noise: ``float[most, n, steps]`` in [0, 1), the randomness of every batch.
-        scales: ``float[most, groups, 2]``, see `Group.scales`.
+        scales: ``float[most, groups, 5]``, see `adam`.
         explored: ``float[most, k]``, the k buffers of an `Exploration`, if there is one.
         values: Of the parameters of each group.
         means: Of their gradients.
@@ -277,7 +266,7 @@ def learn(
         }
         gradients, (built, rewarded, found) = grad(loss, has_aux=True)(trained)
         updated = [
-            adam(group, group.flat(gradients[name] for name in group.names), scale, *state)
+            adam(scale, group.flat(gradients[name] for name in group.names), *state)
             for group, scale, *state in zip(
                 groups, scale.unbind(), values, means, squares, strict=True
             )
@@ -300,10 +289,20 @@ def learn(
 
 
 def adam(
-    group: Group, gradient: Tensor, scales: Tensor, value: Tensor, mean: Tensor, square: Tensor
+    scales: Tensor, gradient: Tensor, value: Tensor, mean: Tensor, square: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Parameters after an update, and the means that Adam keeps (Kingma and Ba 2015)."""
-    mean = mean + (1 - group.beta1) * (gradient - mean)
-    square = group.beta2 * square + (1 - group.beta2) * gradient.square()
-    size, growth = scales.unbind()
-    return value - size * mean / (square.sqrt() * growth + group.eps), mean, square
+    """Parameters after an update, and the means that Adam keeps (Kingma and Ba 2015).
+
+    Args:
+        scales: ``float[5]``: the learning rate, corrected for the first mean's beginning at zero;
+            what the root of the second is multiplied by for the same reason; the share of a new
+            gradient in either mean; and what is added to the root.
+        gradient: Of the parameters.
+        value: The parameters.
+        mean: Of their gradients.
+        square: Mean of the gradients' squares.
+    """
+    rate, growth, new, new_square, eps = scales.unbind()
+    mean = mean + new * (gradient - mean)
+    square = square + new_square * (gradient.square() - square)
+    return value - rate * mean / (square.sqrt() * growth + eps), mean, square

@@ -211,6 +211,7 @@ class MoleculeScore(nn.Module):
         super().__init__()
         self.write, self.data = environment.smiles, data
 
+    @torch.compiler.disable(reason="this score is found in Python")
     def forward(self, objects: Tensor) -> Tensor:
         score = self.data.score(self.data.values(self.write(objects)))
         return score.to(objects.device, torch.float32)

@@ -63,7 +63,8 @@ class Visited(NamedTuple):
     Attributes:
         left: ``int64[n, *state_shape]``.
         left_at: ``int64[batch, steps]``, where in `left` the state is that each step leaves.
-        entered: ``int64[m, *state_shape]``; of a shared policy the same as `left`.
+        entered: ``int64[m, *state_shape]``; of a shared policy the same as `left`, as it is where
+            nobody asks about them: there is one backward action, which has probability one.
         entered_at: ``int64[batch, steps]``, where in `entered` the state is that each step enters.
     """
 
