@@ -368,7 +368,7 @@ in italics here:
 Our RL-U and RL-T with the defaults of the paper's code (networks of 4 x 256, batches of 128, on
 policy; hypergrids with R0 = 0.01) beside the same run with that code
 ([curves](benchmarks/peers/README.md), one seed). A difference above {noise} past the first quarter
-of a curve is bold. [Twelve seeds](docs/plain_rl_u.md) of the largest hypergrid, beside the method
+of a curve is bold. [More seeds](docs/plain_rl_u.md) of the largest hypergrid, beside the method
 written again in plain PyTorch, say how far seeds differ there.
 
 {paper}

@@ -177,7 +177,7 @@ class Loop:
 def _scales(group: dict[str, Any], time: int) -> list[float]:
     """What `adam` needs of a group for update number `time`.
 
-    It would find the powers for each parameter.
+    Found out here: a kernel would find the powers anew for each parameter.
     """
     beta1, beta2 = group["betas"]
     growth = (1 - beta2**time) ** -0.5
