@@ -11,10 +11,14 @@ from torch._higher_order_ops.while_loop import while_loop
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call, grad
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
 
-OPTIONS: dict[str, Any] = {
+ON_CPU: dict[str, Any] = {
     "cpp_wrapper": True,  # calls kernels from C++
     "cpp.min_chunk_size": 4096,  # numbers for a thread: fewer are sooner done by one than shared
+}
+AS_GRAPH: dict[str, Any] = {"triton.cudagraphs": True}
+OPTIONS: dict[str, Any] = {
     # Functions and constants of modules do not change while a model trains; looking whether they
     # have costs as much as an update.
     "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe,
@@ -43,13 +47,11 @@ def compiled(
     function: Callable[..., Any], dynamic: bool | None, fullgraph: bool = False, **options: Any
 ) -> Callable[..., Any]:
     """What `torch.compile` makes of a function; see there, and `Compiled`."""
-    how: dict[str, Any] = {
-        "options": OPTIONS | options,
-        # Models of the same shapes share a graph. Torch stops at eight of a function, and the
-        # ninth network that somebody tries in a process would run uncompiled.
-        "recompile_limit": 64,
-    }
-    return torch.compile(function, dynamic=dynamic, fullgraph=fullgraph, **how)
+    # Models of the same shapes share a graph. Torch stops at eight of a function, and the ninth
+    # network that somebody tries in a process would run uncompiled.
+    dynamo = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, 64)
+    return torch.compile(function, dynamic=dynamic, fullgraph=fullgraph, options=OPTIONS | options)
 
 
 _said: set[str] = set()
@@ -73,20 +75,30 @@ class Compiled:
         function: Pure, with shapes that follow from those of its arguments.
         dynamic: Whether one graph serves all shapes; None is one for the first, and one for all
             others.
-        **options: Of Inductor, besides `OPTIONS`.
+        replayed: On a GPU, a whole call is one launch (a CUDA graph) for each shape, and overwrites
+            what the last call returned.
+        **options: Of Inductor, on a CPU, besides `OPTIONS`.
     """
 
     def __init__(
-        self, function: Callable[..., Any], dynamic: bool | None = False, **options: Any
+        self,
+        function: Callable[..., Any],
+        dynamic: bool | None = False,
+        replayed: bool = False,
+        **options: Any,
     ) -> None:
-        self.function, self.dynamic, self.options = function, dynamic, options
+        self.function, self.dynamic, self.replayed = function, dynamic, replayed
+        self.options = options
         self.run: Callable[..., Any] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns."""
         if self.run is not None:
             return self.run(*arguments)
-        run = compiled(self.function, self.dynamic, **self.options)
+        options = ON_CPU | self.options
+        if any(isinstance(x, Tensor) and x.is_cuda for x in tree_leaves(arguments)):
+            options = AS_GRAPH if self.replayed else {}
+        run = compiled(self.function, self.dynamic, **options)
         try:
             answer = run(*arguments)
         except Exception as error:  # whatever a compiler chain may raise

@@ -281,7 +281,9 @@ class GFlowNet(LightningModule):
         # Its kernels are small; products of matrices use all threads all the same.
         alone: dict[str, Any] = {"cpp.threads": 1}
         steps = (
-            (Compiled(walk, **alone), Compiled(walk_on, dynamic=None, **alone)) if compiled else ()
+            (Compiled(walk, replayed=True, **alone), Compiled(walk_on, dynamic=None, **alone))
+            if compiled
+            else ()
         )
         self.walks = Walks(*steps)
         self.updates, self.replay, self.exploration = updates, replay, exploration
@@ -306,7 +308,7 @@ class GFlowNet(LightningModule):
         # if it is known which states are equal. Where steps are not plain, roll-outs alone.
         self.static = compiled and plain and environment.fixed_length
         self.compiled_gradients = compiled and plain and (environment.fixed_length or numbered)
-        self.play = Compiled(play) if self.static else play
+        self.play = Compiled(play, replayed=True) if self.static else play
         modules = (environment, self.policy, objective, backward_objective, self.slow)
         learn: Callable[..., Any] = Differentiated(losses, *modules)
         if self.compiled_gradients and not self.static:
@@ -327,6 +329,7 @@ class GFlowNet(LightningModule):
         self.trajectories = 0  # drawn so far on all devices: what methods are compared at
         self.reward_calls = 0  # objects and states that training has asked the reward of, likewise
         self.found = Found(environment)
+        self._unchecked: list[tuple[Tensor, Tensor]] = []  # objects and log R, see `catch_up`
         self._data: DataModule | None = None
         self._target: Target | None = None
         self._modes: Tensor | None = None
@@ -523,12 +526,15 @@ class GFlowNet(LightningModule):
         ranks = 1 if self._trainer is None else self._trainer.world_size
         self.trajectories += batches * self.batch_size * ranks
         self.reward_calls += asked * ranks
-        self.found.add(objects)
+        self.found.add(objects.clone())  # a compiled step may write the next ones there
 
     def _accept(self, batch: Batch) -> None:
         """Count a batch that was just drawn, and keep what is learned from again."""
         objects, log_reward = batch.drawn.objects, batch.drawn.log_reward
-        self._check(objects, log_reward)
+        if objects.is_cuda:
+            self._unchecked.append((objects.clone(), log_reward.clone()))
+        else:
+            self._check(objects, log_reward)
         self.draws += 1
         self._batch, self._used = batch, 0
         if self.exploration is not None:
@@ -547,6 +553,20 @@ class GFlowNet(LightningModule):
         if weight is None:
             return batch._replace(drawn=joined(batch.drawn, again))
         return batch._replace(drawn=again, weight=weight, back=batch.back or batch.drawn)
+
+    def catch_up(self) -> None:
+        """Do what batches leave for when there is time: before each row of a log, and checkpoint.
+
+        Which objects are new is found out, and on a GPU whether the rewards are numbers: to look at
+        every batch would be to wait for it.
+
+        Raises:
+            InputError: A reward is NaN, infinite or not positive.
+        """
+        unchecked, self._unchecked = self._unchecked, []
+        if unchecked:
+            self._check(*map(torch.cat, zip(*unchecked, strict=True)))
+        self.found.update(self._gather)
 
     def _gather(self, x: Tensor) -> Tensor:
         """`x` of every rank, stacked."""
@@ -603,7 +623,7 @@ class GFlowNet(LightningModule):
         self, objects: Tensor, log_reward: Tensor, length: Tensor, losses: Losses
     ) -> None:
         """Log what the progress bar and the log show; Lightning's logging is slow, so rarely."""
-        self.found.update(self._gather)
+        self.catch_up()
         log_reward = log_reward + self.log_copies(objects).float()  # of the object
         columns: dict[str, Tensor | float] = {
             "trajectories": float(self.trajectories),
@@ -648,7 +668,7 @@ class GFlowNet(LightningModule):
 
     def evaluate(self) -> Evaluation:
         """The distance of what is sampled from the target, exact where that is possible."""
-        self.found.update(self._gather)
+        self.catch_up()
         return evaluate(self)
 
     def begin(self) -> None:
@@ -751,7 +771,7 @@ class GFlowNet(LightningModule):
         burst(self, optimizer, optimizer_closure, self.burst)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.found.update(self._gather)
+        self.catch_up()
         checkpoint["environment"] = self.environment.describe()
         checkpoint["found"], checkpoint["draws"] = self.found.keys, self.draws
         checkpoint["trajectories"] = self.trajectories

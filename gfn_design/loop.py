@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 from torch.optim import Adam
 
-from gfn_design.compiled import Losses, compiled, loss_of, repeat_while
+from gfn_design.compiled import ON_CPU, Losses, compiled, loss_of, repeat_while
 from gfn_design.sampling.noise import TRAINING
 from gfn_design.sampling.trajectories import Reward
 from gfn_design.training_step import Noise, Parts, collect, losses
@@ -91,7 +91,7 @@ class Loop:
             Group(tuple(names[p] for p in group), tuple(p.shape for p in group))
             for group in self.parameters
         )
-        self.run = compiled(learn, dynamic=False, fullgraph=True)
+        self.run = compiled(learn, dynamic=False, fullgraph=True, **ON_CPU)
         self.compiled = False
         self.seconds: float | None = None  # that a batch takes
 

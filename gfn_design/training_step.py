@@ -162,7 +162,7 @@ def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
         head = head[: len(noise.drawn)]
     drawn = sample(environment, sampler, noise.drawn, opening, walks, head)
     with torch.autocast(noise.drawn.device.type, enabled=False):  # in full precision always
-        drawn = drawn._replace(log_reward=reward(drawn.objects))
+        drawn = Trajectories(*drawn[:-1], log_reward=reward(drawn.objects))
         if search is not None and noise.search is not None:
             drawn = search.fill(environment, policy, sampler, reward, drawn, noise.search)
         batch = Batch(drawn, learns=learns)

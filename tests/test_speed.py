@@ -320,7 +320,9 @@ def assert_same_training(models, steps=20, tolerance=1e-3):
             optimizer.step()
     ends = [{name: p.detach() for name, p in model.named_parameters()} for model in models]
     torch.testing.assert_close(*ends, rtol=0, atol=tolerance)
-    assert all((ends[0][name] - p).abs().max() > 10 * tolerance for name, p in start.items())
+    moved = {name: (ends[0][name] - p).abs().max() for name, p in start.items()}
+    # A single number may have come back to where it was.
+    assert all(x > 10 * tolerance for name, x in moved.items() if start[name].numel() > 1)
 
 
 @compiles

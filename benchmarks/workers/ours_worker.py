@@ -32,7 +32,7 @@ class Data(DataModule):
         return Reward(TableScore(table, length))
 
 
-def build(task):
+def build(task, device="cpu"):
     """The module with its reward, the stop logit's bias set."""
     work, options = task["work"], task["options"]
     if work["kind"] == "hypergrid":
@@ -45,7 +45,7 @@ def build(task):
     settings = {"backward": "shared", "network": network, "exact_limit": 0, "compiled": True}
     settings |= {"lr": 0.0, "log_z_lr": 0.0, "critic_lr": 0.0, "batch_size": work["batch_size"]}
     module = GFlowNet(environment, TrajectoryBalance(), seed=0, **(settings | options))
-    module.use(Data())
+    module.to(device).use(Data())
     if work["target_length"] is not None:
         bias = module.policy.forward_policy.layers[-1].bias.data
 
@@ -86,7 +86,7 @@ def prepare(task):
                 set_gradients(optimizer, losses, gradients)
                 optimizer.step()
                 n -= 1
-        module.found.update(lambda keys: keys)  # as each row of a log does, or they pile up
+        module.catch_up()  # as each row of a log does, or objects pile up
 
     return {"rollout": rollout, "step": step}[task["level"]], facts(module)
 

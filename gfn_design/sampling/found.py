@@ -53,7 +53,7 @@ class Found:
         """Merge what was noted since the last call, on all ranks (`gather` collects from them)."""
         if self._recent:
             keys = object_keys(self.environment, torch.cat(self._recent))
-            recent = gather(keys).flatten().cpu().unique()
+            recent = gather(keys).flatten().unique().cpu()
             place = torch.searchsorted(self.keys, recent)
             is_new = torch.searchsorted(self.keys, recent, right=True) == place
             new, place = recent[is_new], place[is_new]

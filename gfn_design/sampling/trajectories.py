@@ -108,6 +108,7 @@ def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
 BLOCK = 8  # steps between two looks at how many trajectories have stopped
 SPAN = 8 * BLOCK  # steps that `walk_on` takes at most
 FEWEST = 32  # trajectories below which dropping some saves nothing
+FEWEST_ON_GPU = 1024
 
 
 def walk(
@@ -257,17 +258,19 @@ def sample(
     states, actions, undone, alive = [objects[:, None]], [], [], []
     rows = torch.arange(n, device=state.device)  # which trajectories `state` is about
     going = torch.ones_like(rows, dtype=torch.bool)
+    fewest = FEWEST_ON_GPU if state.is_cuda else FEWEST
     time = 0
     while time < limit:
-        if time == 0 or environment.fixed_length:
+        if time == 0 or environment.fixed_length or state.is_cuda:
             first = opening if time == 0 else None
             block = uniform[:, time : time + BLOCK]
-            after, action, undo, was = walks.walk(
-                environment, policy, state, going, block, first, head
-            )
+            taken = walks.walk(environment, policy, state, going, block, first, head)
+            if state.is_cuda:  # the next call may overwrite them
+                taken = [x.clone() for x in taken]
+            after, action, undo, was = taken
             going, was = was[:, -1].contiguous(), was[:, :-1]
         else:
-            few = torch.tensor(len(rows) // 2 if len(rows) > FEWEST else 0, device=state.device)
+            few = torch.tensor(len(rows) // 2 if len(rows) > fewest else 0, device=state.device)
             span = uniform[:, time : time + SPAN]
             *taken, steps = walks.walk_on(environment, policy, state, going, span, few, head)
             after, action, undo, was = (x[:, : int(steps)] for x in taken)
@@ -287,7 +290,7 @@ def sample(
             left, size = sum(going.tolist()), len(rows)
             if not left:
                 break
-            while size > FEWEST and 2 * left <= size:  # halves, for few different shapes
+            while size > fewest and 2 * left <= size:  # halves, for few different shapes
                 size //= 2
             if size < len(rows):
                 keep = going.to(torch.uint8).argsort(descending=True, stable=True)[:size]
