@@ -106,7 +106,8 @@ def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
 
 
 BLOCK = 8  # steps between two looks at how many trajectories have stopped
-SPAN = 8 * BLOCK  # steps that `walk_on` takes at most
+SPAN = 8 * BLOCK  # steps that `walk_on` takes at most,
+LONG_SPAN = 2 * SPAN  # and with so few trajectories that none are dropped
 FEWEST = 32  # trajectories below which dropping some saves nothing
 FEWEST_ON_GPU = 1024
 
@@ -174,8 +175,9 @@ def walk_on(
     going: Tensor,
     uniform: Tensor,
     few: Tensor,
+    opening: Opening | None = None,
     head: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Take blocks of steps until few trajectories are going; see `walk`.
 
     Args:
@@ -184,30 +186,38 @@ def walk_on(
         state: ``int64[batch, *state_shape]``.
         going: ``bool[batch]``, which trajectories have not stopped yet.
         uniform: The randomness, ``float[batch, steps]``; steps are a multiple of `BLOCK`.
-        few: ``int64[]``, with how many trajectories going it stops.
+        few: ``int64[]``, with how many trajectories going it stops, after a block at least.
+        opening: See `walk`.
         head: See `walk`.
 
     Returns:
-        What `walk` returns, of which the last is ``bool[batch, steps]`` before each step, and how
-        many steps were taken; after those there are zeros.
+        What `walk` returns, of which the last is ``bool[batch, steps]`` before each step, which
+        trajectories are going after the last, and how many steps were taken; after those there are
+        zeros.
     """
     n, steps = uniform.shape
+
+    def block(at: Tensor, state: Tensor, going: Tensor, first: Opening | None) -> list[Any]:
+        some = uniform.index_select(1, at)
+        *new, was = walk(environment, policy, state, going, some, first, head)
+        return [new[0][:, -1].clone(), was[:, -1].clone(), *new, was[:, :-1]]
 
     def more(time: Tensor, state: Tensor, going: Tensor, *_: Tensor) -> Tensor:
         return (time < steps) & (going.sum() > few)
 
-    def block(time: Tensor, state: Tensor, going: Tensor, *taken: Tensor) -> tuple[Tensor, ...]:
+    def another(time: Tensor, state: Tensor, going: Tensor, *taken: Tensor) -> tuple[Tensor, ...]:
         at = time + torch.arange(BLOCK, device=time.device)
-        new = walk(environment, policy, state, going, uniform.index_select(1, at), head=head)
-        state, going = new[0][:, -1].clone(), new[3][:, -1].clone()
-        new = (*new[:3], new[3][:, :-1])
+        state, going, *new = block(at, state, going, None)
         written = [x.index_copy(1, at, y) for x, y in zip(taken, new, strict=True)]
         return time + BLOCK, state, going, *written
 
-    actions = torch.zeros(n, steps, dtype=torch.int64, device=state.device)
-    blank = (state.new_zeros(n, steps, *state.shape[1:]), actions, actions.clone(), actions.bool())
-    time, _, _, *taken = repeat_while(more, block, (torch.zeros_like(few), state, going, *blank))
-    return *taken, time
+    at = torch.arange(BLOCK, device=state.device)
+    state, going, *new = block(at, state, going, opening)
+    rest = steps - BLOCK
+    taken = [torch.cat([x, x.new_zeros(n, rest, *x.shape[2:])], 1) for x in new]
+    time = torch.full_like(few, BLOCK)
+    time, _, going, *taken = repeat_while(more, another, (time, state, going, *taken))
+    return *taken, going, time
 
 
 class Walks(NamedTuple):
@@ -253,7 +263,7 @@ def sample(
     """
     n, limit = uniform.shape
     if not environment.fixed_length:  # wherever a span begins, it is whole
-        uniform = F.pad(uniform, (0, SPAN))
+        uniform = F.pad(uniform, (0, LONG_SPAN))
     state = objects = environment.initial(n)
     states, actions, undone, alive = [objects[:, None]], [], [], []
     rows = torch.arange(n, device=state.device)  # which trajectories `state` is about
@@ -261,8 +271,8 @@ def sample(
     fewest = FEWEST_ON_GPU if state.is_cuda else FEWEST
     time = 0
     while time < limit:
-        if time == 0 or environment.fixed_length or state.is_cuda:
-            first = opening if time == 0 else None
+        first = opening if time == 0 else None
+        if environment.fixed_length or state.is_cuda:
             block = uniform[:, time : time + BLOCK]
             taken = walks.walk(environment, policy, state, going, block, first, head)
             if state.is_cuda:  # the next call may overwrite them
@@ -270,11 +280,18 @@ def sample(
             after, action, undo, was = taken
             going, was = was[:, -1].contiguous(), was[:, :-1]
         else:
-            few = torch.tensor(len(rows) // 2 if len(rows) > fewest else 0, device=state.device)
-            span = uniform[:, time : time + SPAN]
-            *taken, steps = walks.walk_on(environment, policy, state, going, span, few, head)
+            few, span = (len(rows) // 2, SPAN) if len(rows) > fewest else (0, LONG_SPAN)
+            *taken, going, steps = walks.walk_on(
+                environment,
+                policy,
+                state,
+                going,
+                uniform[:, time : time + span],
+                torch.tensor(few),
+                first,
+                head,
+            )
             after, action, undo, was = (x[:, : int(steps)] for x in taken)
-            going = was[:, -1] & (action[:, -1] != environment.stop)
         state, time = after[:, -1].contiguous(), time + action.shape[1]
         if len(rows) < n:  # put these among all
             still = objects[:, None].expand(-1, after.shape[1], *objects.shape[1:])
