@@ -4,7 +4,7 @@ Usage: python benchmarks/gpu.py [--seconds S] [--rounds N] [--only TEXT] [--gfnx
                                 [--output FILE]
 
 The works of speed.py, with the batches of a GPU. Each way of taking a step has turns, one after
-another in every round; `trainer` is the last of them within Lightning's Trainer. Of a step, a
+another in every round; `trainer` is `graphs` within Lightning's Trainer. Of a step, a
 profile of its own counts the kernels and adds up their time; busy is the share of that time in the
 median time of a step. The learning rate is zero, so that trajectories stay as long as they are.
 
@@ -51,7 +51,6 @@ WAYS = {
     "compiled": (True, False, "highest"),
     "graphs": (True, True, "highest"),
     "graphs, TF32": (True, True, "high"),
-    "trainer": (True, True, "highest"),
 }
 LOGGED = 50  # steps between two rows
 PROFILED = 100  # steps
@@ -150,10 +149,9 @@ def measured(work, rounds, seconds, gfnx):
     steps, taken = {}, {way: [] for way in WAYS}
     for way, (is_compiled, replayed, precision) in WAYS.items():
         torch.set_float32_matmul_precision(precision)
-        if way != "trainer":
-            begun = perf_counter()
-            steps[way] = stepper(work, is_compiled, replayed)
-            print(f"{work.name}, {way}: warm after {perf_counter() - begun:.0f} s", flush=True)
+        begun = perf_counter()
+        steps[way] = stepper(work, is_compiled, replayed)
+        print(f"{work.name}, {way}: warm after {perf_counter() - begun:.0f} s", flush=True)
     for _ in range(rounds):
         for way, step in steps.items():
             torch.set_float32_matmul_precision(WAYS[way][2])
@@ -163,7 +161,7 @@ def measured(work, rounds, seconds, gfnx):
         torch.set_float32_matmul_precision(WAYS[way][2])
         profiles[way] = kernels_of(step)
     torch.set_float32_matmul_precision("highest")
-    taken["trainer"].append(trained(work, rounds * seconds))
+    taken["trainer"] = [trained(work, rounds * seconds)]
     if gfnx is not None:
         for way, settings in PEERS.items():
             if times := peer(gfnx, settings, work, rounds, seconds):

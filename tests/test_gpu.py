@@ -138,7 +138,10 @@ def test_every_part_trains_on_a_gpu(name, tmp_path):
     drawn = model(8, 1, 0)
     assert drawn.objects.is_cuda
     assert drawn.log_reward.isfinite().all()
-    assert 0 <= model.evaluate().metrics.get("D_TV", 0.5) <= 1
+    metrics = model.evaluate().metrics
+    assert metrics
+    if environment.n_states is not None:
+        assert 0 <= metrics["D_TV"] < 1
 
 
 @pytest.mark.parametrize(

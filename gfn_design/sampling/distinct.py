@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
 
-FEW = 256  # numbers, of which comparing with all is as fast as searching
+FEW = 256  # numbers: to compare with all of more takes longer than to search among them
 
 
 def one_of_each(keys: Tensor) -> tuple[Tensor, Tensor]:

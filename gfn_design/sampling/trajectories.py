@@ -109,7 +109,7 @@ BLOCK = 8  # steps between two looks at how many trajectories have stopped
 SPAN = 8 * BLOCK  # steps that `walk_on` takes at most,
 LONG_SPAN = 2 * SPAN  # and with so few trajectories that none are dropped
 FEWEST = 32  # trajectories below which dropping some saves nothing
-FEWEST_ON_GPU = 1024
+FEWEST_ON_GPU = 1024  # where a step of hundreds should take as long as one of few
 
 
 def walk(
