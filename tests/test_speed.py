@@ -37,6 +37,7 @@ from gfn_design import (
     score,
 )
 from gfn_design.compiled import Compiled, loss_of, set_gradients
+from gfn_design.policies.mlp import MANY, affine
 from gfn_design.report.log import CSVLog, SaveLast
 from gfn_design.rewards.reward import TableScore
 from gfn_design.sampling import trajectories as trajectories_module
@@ -69,6 +70,21 @@ class TableData(DataModule):
         n = environment.slot_sizes[0] ** environment.length
         table = torch.rand(n, generator=torch.Generator().manual_seed(0)).square() * 2 + 0.05
         return Reward(TableScore(table, environment.length))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("outputs", [1, 3, 16, 22])  # widened or not
+def test_a_widened_product_is_the_same(outputs, compiled):
+    torch.manual_seed(outputs)
+    function = torch.compile(affine, dynamic=False, backend="aot_eager") if compiled else affine
+    for rows in (2, MANY):
+        inputs = torch.randn(rows, 8), torch.randn(8, outputs), torch.randn(outputs)
+        results = []
+        for apply in (function, lambda x, w, b: x @ w + b):
+            given = [x.clone().requires_grad_() for x in inputs]
+            result = apply(*given)
+            results.append([result, *torch.autograd.grad(result.sin().sum(), given)])
+        torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
 
 
 def gflownet(kind=GFlowNet, environment=None, objective=None, **options):

@@ -11,6 +11,8 @@ from gfn_design.environments.base import Environment
 FEW_SLOTS = 4  # up to so many, adding up rows is fastest
 FEW_COLUMNS = 96  # up to so many, a one-hot product is
 FEW_COMPILED = 256  # likewise for gradients in a compiled graph, which add up rows one by one
+WIDE, LANES = 16, 8  # columns of a product that are fast: at least, and a divisor
+MANY = 128  # rows of a product that gain by it without a compiler
 
 
 class SlotEmbedding(nn.Module):
@@ -61,11 +63,16 @@ class SlotEmbedding(nn.Module):
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``x @ weight + bias``: `bias` is ``float[outputs]``, and `weight` ``float[inputs, outputs]``.
 
-    In a compiled graph the bias is added by the kernel that goes on from the product. Inductor
-    makes one call of a sum like this, which on a CPU copies the bias into place first, so that it
-    must not see one.
+    On a CPU a product with fewer columns than fill a vector takes several times as long as one that
+    fills it, so that a narrow weight is made as wide. In a compiled graph the bias is added by the
+    kernel that goes on from the product: Inductor makes one call of a sum like this, which copies
+    the bias into place first, so that it must not see one.
     """
-    if torch.compiler.is_compiling():
+    compiling, outputs = torch.compiler.is_compiling(), weight.shape[1]
+    wide = max(WIDE, outputs + -outputs % LANES)
+    if 1 < outputs < wide and (compiling or len(x) >= MANY):
+        return (x @ F.pad(weight, (0, wide - outputs)))[:, :outputs] + bias
+    if compiling:
         return ((x @ weight)[None] + bias)[0]
     return torch.addmm(bias, x, weight)
 

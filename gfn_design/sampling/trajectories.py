@@ -135,8 +135,9 @@ def walk(
         head: ``int64[batch]``, which head of the policy decides; None is their mean.
 
     Returns:
-        The states after each step, the actions, the backward actions undoing them, and which
-        trajectories were going before each step and after the last: ``bool[batch, steps + 1]``.
+        The states after each step, the actions, the backward actions undoing them, both 0 where
+        there are none, and which trajectories were going before each step and after the last:
+        ``bool[batch, steps + 1]``.
     """
     states, actions, undone, alive = [], [], [], [going]
     ask = policy.forward_log_probs if head is None else policy.head_log_probs
@@ -160,12 +161,10 @@ def walk(
         states.append(state)
         undone.append(undo)
         alive.append(going)
-    return (
-        torch.stack(states, 1),
-        torch.stack(actions, 1),
-        torch.stack(undone, 1),
-        torch.stack(alive, 1),
-    )
+    after, taken, undoing, was = (torch.stack(x, 1) for x in (states, actions, undone, alive))
+    if not environment.fixed_length:
+        taken, undoing = taken.where(was[:, :-1], 0), undoing.where(was[:, 1:], 0)
+    return after, taken, undoing, was
 
 
 def walk_on(
@@ -192,8 +191,8 @@ def walk_on(
 
     Returns:
         What `walk` returns, of which the last is ``bool[batch, steps]`` before each step, which
-        trajectories are going after the last, and how many steps were taken; after those there are
-        zeros.
+        trajectories are going after the last, and how many steps were taken by any; what follows
+        those is padding.
     """
     n, steps = uniform.shape
 
@@ -216,8 +215,9 @@ def walk_on(
     rest = steps - BLOCK
     taken = [torch.cat([x, x.new_zeros(n, rest, *x.shape[2:])], 1) for x in new]
     time = torch.full_like(few, BLOCK)
-    time, _, going, *taken = repeat_while(more, another, (time, state, going, *taken))
-    return *taken, going, time
+    _, _, going, *taken = repeat_while(more, another, (time, state, going, *taken))
+    states, actions, undone, alive = taken
+    return states, actions, undone, alive, going, alive.any(0).sum()
 
 
 class Walks(NamedTuple):
@@ -274,11 +274,12 @@ def sample(
         first = opening if time == 0 else None
         if environment.fixed_length or state.is_cuda:
             block = uniform[:, time : time + BLOCK]
-            taken = walks.walk(environment, policy, state, going, block, first, head)
+            *taken, was = walks.walk(environment, policy, state, going, block, first, head)
             if state.is_cuda:  # the next call may overwrite them
-                taken = [x.clone() for x in taken]
-            after, action, undo, was = taken
-            going, was = was[:, -1].contiguous(), was[:, :-1]
+                *taken, was = (x.clone() for x in (*taken, was))
+            going = was[:, -1].contiguous()
+            taken = [*taken, was[:, :-1]]
+            steps = block.shape[1] if environment.fixed_length else taken[-1].any(0).sum()
         else:
             few, span = (len(rows) // 2, SPAN) if len(rows) > fewest else (0, LONG_SPAN)
             *taken, going, steps = walks.walk_on(
@@ -291,7 +292,7 @@ def sample(
                 first,
                 head,
             )
-            after, action, undo, was = (x[:, : int(steps)] for x in taken)
+        after, action, undo, was = (x[:, : int(steps)] for x in taken)
         state, time = after[:, -1].contiguous(), time + action.shape[1]
         if len(rows) < n:  # put these among all
             still = objects[:, None].expand(-1, after.shape[1], *objects.shape[1:])
@@ -313,25 +314,14 @@ def sample(
                 keep = going.to(torch.uint8).argsort(descending=True, stable=True)[:size]
                 rows, state, going, uniform = rows[keep], state[keep], going[keep], uniform[keep]
                 head = None if head is None else head[keep]
-    return _join(environment, states, actions, undone, alive)
+    return _join(states, actions, undone, alive)
 
 
-def _join(environment: Environment, *parts: list[Tensor]) -> Trajectories:
-    """Join blocks of steps, cut off what is padding everywhere, and blank what is no action."""
-    states, actions, undone, alive = (torch.cat(part, 1) for part in parts)
-    if not environment.fixed_length:
-        steps = int(alive.any(0).sum())
-        states, actions, undone, alive = (
-            states[:, : steps + 1],
-            actions[:, :steps],
-            undone[:, :steps],
-            alive[:, :steps],
-        )
-        actions = actions.where(alive, 0)
-        undone = undone.where(alive & (actions != environment.stop), 0)
-    return Trajectories(
-        states, actions, undone, alive, torch.zeros(len(states), device=states.device)
-    )
+def _join(*parts: list[Tensor]) -> Trajectories:
+    """Trajectories of the states, actions, backward actions and `alive` of blocks of steps."""
+    states, actions, undone, alive = (torch.cat(blocks, 1) for blocks in parts)
+    nothing = torch.zeros(len(states), device=states.device)
+    return Trajectories(states, actions, undone, alive, nothing)
 
 
 def joined(first: Trajectories, second: Trajectories) -> Trajectories:
