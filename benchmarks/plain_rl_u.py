@@ -142,6 +142,8 @@ if __name__ == "__main__":
     parser.add_argument("--batches", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
+    if given.seeds < 2:
+        parser.error("a spread needs at least 2 seeds")
     with ProcessPoolExecutor(given.processes) as pool:
         jobs = [
             [pool.submit(run, seed, given.batches) for seed in range(given.seeds)]

@@ -34,7 +34,9 @@ State = tuple[Any, ...]
 def repeat_while(more: Callable[..., Tensor], step: Callable[..., State], state: State) -> State:
     """``while more(*state): state = step(*state)``, in a compiled graph as well.
 
-    There what `step` returns must have the shapes of what it is given, and be no view of it.
+    There what `step` returns must have the shapes of what it is given, and be no view of it. The
+    graph must return what comes out as it is: Inductor takes the memory of `state` for free after
+    the loop, where the result may be.
     """
     if torch.compiler.is_compiling():
         return cast(State, while_loop(more, step, state))

@@ -563,9 +563,9 @@ class GFlowNet(LightningModule):
         Raises:
             InputError: A reward is NaN, infinite or not positive.
         """
-        unchecked, self._unchecked = self._unchecked, []
-        if unchecked:
-            self._check(*map(torch.cat, zip(*unchecked, strict=True)))
+        if self._unchecked:  # and still unchecked if it is refused
+            self._check(*map(torch.cat, zip(*self._unchecked, strict=True)))
+            self._unchecked.clear()
         self.found.update(self._gather)
 
     def _gather(self, x: Tensor) -> Tensor:
@@ -699,6 +699,9 @@ class GFlowNet(LightningModule):
             metrics = self.calls() | self.evaluate().metrics
             for logger in self.trainer.loggers:
                 logger.log_metrics(metrics, step=0)
+
+    def on_train_end(self) -> None:
+        self.catch_up()
 
     def _check_trainer(self) -> None:
         """Refuse what would silently train otherwise than it seems."""

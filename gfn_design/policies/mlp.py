@@ -11,8 +11,9 @@ from gfn_design.environments.base import Environment
 FEW_SLOTS = 4  # up to so many, adding up rows is fastest
 FEW_COLUMNS = 96  # up to so many, a one-hot product is
 FEW_COMPILED = 256  # likewise for gradients in a compiled graph, which add up rows one by one
-WIDE, LANES = 16, 8  # columns of a product that are fast: at least, and a divisor
-MANY = 128  # rows of a product that gain by it without a compiler
+NARROW = 64  # a product of so many columns is fast, as is one
+WIDE, LANES = 16, 8  # of at least so many, if they are a multiple of this
+MANY = 128  # rows of a product that without a compiler gain by being made as wide
 
 
 class SlotEmbedding(nn.Module):
@@ -63,14 +64,14 @@ class SlotEmbedding(nn.Module):
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``x @ weight + bias``: `bias` is ``float[outputs]``, and `weight` ``float[inputs, outputs]``.
 
-    On a CPU a product with fewer columns than fill a vector takes several times as long as one that
-    fills it, so that a narrow weight is made as wide. In a compiled graph the bias is added by the
-    kernel that goes on from the product: Inductor makes one call of a sum like this, which copies
-    the bias into place first, so that it must not see one.
+    On a CPU a product of a few columns takes several times as long as one that fills vectors, so
+    that a narrow weight is made as wide; a single column has a fast product of its own. In a
+    compiled graph the bias is added by the kernel that goes on from the product: Inductor makes one
+    call of a sum like this, which copies the bias into place first, so that it must not see one.
     """
     compiling, outputs = torch.compiler.is_compiling(), weight.shape[1]
-    wide = max(WIDE, outputs + -outputs % LANES)
-    if 1 < outputs < wide and (compiling or len(x) >= MANY):
+    if 1 < outputs < NARROW and (compiling or len(x) >= MANY) and x.device.type == "cpu":
+        wide = max(WIDE, outputs + -outputs % LANES)
         return (x @ F.pad(weight, (0, wide - outputs)))[:, :outputs] + bias
     if compiling:
         return ((x @ weight)[None] + bias)[0]

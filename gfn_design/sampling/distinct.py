@@ -93,7 +93,7 @@ def distinct(
 
     Args:
         environment: Numbers the states.
-        states: ``int64[batch, times, *state_shape]``, from the source on; see `Trajectories`.
+        states: ``int64[batch, times, *state_shape]``, from the source on.
         real: ``bool[batch, times]``; others need not be among what is returned.
         opening: Of an environment with trajectories of a fixed length.
 
@@ -109,6 +109,9 @@ def distinct(
         return seen, torch.cat([known, len(opening.states) + own], 1)
     every = states.flatten(0, 1)
     if environment.n_states is not None and every.device.type == "cpu":
+        if not environment.fixed_length:  # padding may hold anything
+            blank = ~real.reshape(-1, *[1] * (every.dim() - 1))
+            every = environment.initial(1).where(blank, every)
         some, where = one_of_each(environment.state_index(every))
         return every[some], where.view(real.shape)
     if environment.fixed_length:  # all are real

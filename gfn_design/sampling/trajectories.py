@@ -108,7 +108,7 @@ def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
 BLOCK = 8  # steps between two looks at how many trajectories have stopped
 SPAN = 8 * BLOCK  # steps that `walk_on` takes at most,
 LONG_SPAN = 2 * SPAN  # and with so few trajectories that none are dropped
-FEWEST = 32  # trajectories below which dropping some saves nothing
+FEWEST = 32  # trajectories up to which dropping some saves nothing
 FEWEST_ON_GPU = 1024  # where a step of hundreds should take as long as one of few
 
 
@@ -176,7 +176,7 @@ def walk_on(
     few: Tensor,
     opening: Opening | None = None,
     head: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Take blocks of steps until few trajectories are going; see `walk`.
 
     Args:
@@ -190,9 +190,8 @@ def walk_on(
         head: See `walk`.
 
     Returns:
-        What `walk` returns, of which the last is ``bool[batch, steps]`` before each step, which
-        trajectories are going after the last, and how many steps were taken by any; what follows
-        those is padding.
+        What `walk` returns, of which the last is ``bool[batch, steps]`` before each step, and which
+        trajectories are going after the last. Behind the steps that were taken there are zeros.
     """
     n, steps = uniform.shape
 
@@ -217,7 +216,7 @@ def walk_on(
     time = torch.full_like(few, BLOCK)
     _, _, going, *taken = repeat_while(more, another, (time, state, going, *taken))
     states, actions, undone, alive = taken
-    return states, actions, undone, alive, going, alive.any(0).sum()
+    return states, actions, undone, alive, going
 
 
 class Walks(NamedTuple):
@@ -262,8 +261,10 @@ def sample(
             of all.
     """
     n, limit = uniform.shape
+    blocks = limit + -limit % BLOCK
+    short, long = min(SPAN, blocks), min(LONG_SPAN, blocks)
     if not environment.fixed_length:  # wherever a span begins, it is whole
-        uniform = F.pad(uniform, (0, LONG_SPAN))
+        uniform = F.pad(uniform, (0, long))
     state = objects = environment.initial(n)
     states, actions, undone, alive = [objects[:, None]], [], [], []
     rows = torch.arange(n, device=state.device)  # which trajectories `state` is about
@@ -279,10 +280,9 @@ def sample(
                 *taken, was = (x.clone() for x in (*taken, was))
             going = was[:, -1].contiguous()
             taken = [*taken, was[:, :-1]]
-            steps = block.shape[1] if environment.fixed_length else taken[-1].any(0).sum()
         else:
-            few, span = (len(rows) // 2, SPAN) if len(rows) > fewest else (0, LONG_SPAN)
-            *taken, going, steps = walks.walk_on(
+            few, span = (len(rows) // 2, short) if len(rows) > fewest else (0, long)
+            *taken, going = walks.walk_on(
                 environment,
                 policy,
                 state,
@@ -292,7 +292,10 @@ def sample(
                 first,
                 head,
             )
-        after, action, undo, was = (x[:, : int(steps)] for x in taken)
+        after, action, undo, was = taken
+        if not environment.fixed_length:
+            steps = int(was.any(0).sum())
+            after, action, undo, was = (x[:, :steps] for x in taken)
         state, time = after[:, -1].contiguous(), time + action.shape[1]
         if len(rows) < n:  # put these among all
             still = objects[:, None].expand(-1, after.shape[1], *objects.shape[1:])
