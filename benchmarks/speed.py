@@ -275,7 +275,9 @@ def draw(rows: list[dict], file: Path) -> None:
     right = max(2.5, *(1.3 * row["ratio_high"] for row in rows))
     axes.axvline(1, color="0.25", linewidth=1)
     axes.set_xscale("log")
-    axes.set_xticks([tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if left < tick < right])
+    axes.set_xticks(
+        [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if left < tick < right]
+    )
     axes.set_xlim(left, right)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
