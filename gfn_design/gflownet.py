@@ -555,7 +555,7 @@ class GFlowNet(LightningModule):
         return batch._replace(drawn=again, weight=weight, back=batch.back or batch.drawn)
 
     def catch_up(self) -> None:
-        """Do what batches leave for when there is time: before each row of a log, and checkpoint.
+        """Do what batches leave for when there is time: rows of the log, checkpoints, the end.
 
         Which objects are new is found out, and on a GPU whether the rewards are numbers: to look at
         every batch would be to wait for it.

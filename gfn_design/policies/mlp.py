@@ -70,8 +70,8 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     call of a sum like this, which copies the bias into place first, so that it must not see one.
     """
     compiling, outputs = torch.compiler.is_compiling(), weight.shape[1]
-    if 1 < outputs < NARROW and (compiling or len(x) >= MANY) and x.device.type == "cpu":
-        wide = max(WIDE, outputs + -outputs % LANES)
+    wide, gains = max(WIDE, outputs + -outputs % LANES), compiling or len(x) >= MANY
+    if 1 < outputs < wide <= NARROW and gains and x.device.type == "cpu":
         return (x @ F.pad(weight, (0, wide - outputs)))[:, :outputs] + bias
     if compiling:
         return ((x @ weight)[None] + bias)[0]

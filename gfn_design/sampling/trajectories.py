@@ -261,10 +261,9 @@ def sample(
             of all.
     """
     n, limit = uniform.shape
-    blocks = limit + -limit % BLOCK
-    short, long = min(SPAN, blocks), min(LONG_SPAN, blocks)
+    longest = limit + -limit % BLOCK  # trajectory, in whole blocks
     if not environment.fixed_length:  # wherever a span begins, it is whole
-        uniform = F.pad(uniform, (0, long))
+        uniform = F.pad(uniform, (0, min(LONG_SPAN, longest)))
     state = objects = environment.initial(n)
     states, actions, undone, alive = [objects[:, None]], [], [], []
     rows = torch.arange(n, device=state.device)  # which trajectories `state` is about
@@ -281,13 +280,13 @@ def sample(
             going = was[:, -1].contiguous()
             taken = [*taken, was[:, :-1]]
         else:
-            few, span = (len(rows) // 2, short) if len(rows) > fewest else (0, long)
+            few, span = (len(rows) // 2, SPAN) if len(rows) > fewest else (0, LONG_SPAN)
             *taken, going = walks.walk_on(
                 environment,
                 policy,
                 state,
                 going,
-                uniform[:, time : time + span],
+                uniform[:, time : time + min(span, longest)],
                 torch.tensor(few),
                 first,
                 head,
