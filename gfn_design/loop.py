@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Values = tuple[Tensor, ...]
 ALIGNED = 16  # numbers: a line of the cache
+LARGE = 2**14  # numbers: to copy so many costs more than a kernel of their own
 
 
 class NotCompiledError(Exception):
@@ -35,15 +36,19 @@ class Group(NamedTuple):
     """Parameters that Adam updates alike, in one tensor: kernels for each take long to compile.
 
     Attributes:
+        place: Of the group of Adam's they are from.
         names: Of the parameters.
         shapes: Of the parameters.
     """
 
+    place: int
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
 
     def flat(self, tensors: Iterable[Tensor]) -> Tensor:
         """One for each parameter, end to end, each beginning at a multiple of `ALIGNED`."""
+        if len(self.names) == 1:
+            return next(iter(tensors)).flatten()
         pieces = []
         for x in tensors:
             pieces.append(x.flatten())
@@ -53,6 +58,8 @@ class Group(NamedTuple):
 
     def parts(self, flat: Tensor) -> list[Tensor]:
         """The inverse of `flat`, as views."""
+        if len(self.names) == 1:
+            return [flat.view(self.shapes[0])]
         sizes = [shape.numel() for shape in self.shapes]
         places = flat.split([n + -n % ALIGNED for n in sizes])
         shaped = zip(places, sizes, self.shapes, strict=True)
@@ -85,11 +92,16 @@ class Loop:
         assert module.losses is not None
         self.module, self.optimizer, self.names = module, optimizer, [*module.losses]
         self.reward, self.step = module.state_reward(), _Step(module.parts)
-        self.parameters = [group["params"] for group in optimizer.param_groups]
         names = {p: name for name, p in self.step.named_parameters()}
+        apart = [
+            (place, some)
+            for place, group in enumerate(optimizer.param_groups)
+            for some in _apart(group["params"])
+        ]
+        self.parameters = [some for _, some in apart]
         self.groups = tuple(
-            Group(tuple(names[p] for p in group), tuple(p.shape for p in group))
-            for group in self.parameters
+            Group(place, tuple(names[p] for p in some), tuple(p.shape for p in some))
+            for place, some in apart
         )
         self.run = compiled(learn, dynamic=False, fullgraph=True, **ON_CPU)
         self.compiled = False
@@ -172,6 +184,13 @@ class Loop:
         if self.compiled:
             self.seconds = (monotonic() - began) / batches
         self.compiled = True
+
+
+def _apart(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """The small ones together, and each large one by itself."""
+    small = [p for p in parameters if p.numel() < LARGE]
+    large = [[p] for p in parameters if p.numel() >= LARGE]
+    return [small, *large] if small else large
 
 
 def _scales(group: dict[str, Any], time: int) -> list[float]:
@@ -266,10 +285,8 @@ def learn(
         }
         gradients, (built, rewarded, found) = grad(loss, has_aux=True)(trained)
         updated = [
-            adam(scale, group.flat(gradients[name] for name in group.names), *state)
-            for group, scale, *state in zip(
-                groups, scale.unbind(), values, means, squares, strict=True
-            )
+            adam(scale[group.place], group.flat(gradients[name] for name in group.names), *state)
+            for group, *state in zip(groups, values, means, squares, strict=True)
         ]
         return (
             done + 1,

@@ -1,6 +1,6 @@
 """One training step but for the update: draw, reward, score, find the losses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from gfn_design.policies.policy import Policy
 from gfn_design.sampling.distinct import Opening, Visited
 from gfn_design.sampling.exploration import Exploration, Explorer
 from gfn_design.sampling.local_search import LocalSearch
+from gfn_design.sampling.recorder import Recorder
 from gfn_design.sampling.trajectories import (
     Reward,
     Scored,
@@ -66,6 +67,7 @@ class Batch(NamedTuple):
         log_guide: Of those; see `Scored`.
         learns: Which heads of the policy learn from `drawn`, if there are several: see `score`.
         weight: Of the steps of `drawn`; see `Scored`.
+        known: What the forward policy's layers gave when `drawn` was drawn; see `score`.
     """
 
     drawn: Trajectories
@@ -75,6 +77,7 @@ class Batch(NamedTuple):
     log_guide: Tensor | None = None
     learns: Tensor | None = None
     weight: Tensor | None = None
+    known: Sequence[Tensor] | None = None
 
 
 def losses(
@@ -90,8 +93,9 @@ def losses(
     """What the objectives say of a batch, by name; see `score` about `seen`."""
     static = torch.compiler.is_compiling()  # then no shape may depend on a value
     opening = opening if static else None
-    drawn, learns = batch.drawn, batch.learns
-    now = score(environment, policy, drawn, opening, objective.needs_policy, learns, seen=seen)
+    drawn, learns, known = batch.drawn, batch.learns, batch.known
+    whole = objective.needs_policy
+    now = score(environment, policy, drawn, opening, whole, learns, seen=seen, known=known)
     log_reward_at = batch.log_reward_at
     if learns is not None and log_reward_at is not None:
         log_reward_at = log_reward_at[learns.nonzero()[:, 0]]
@@ -155,7 +159,9 @@ def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
         noise: All randomness there is.
     """
     environment, policy, objective, backward, _, exploration, search, opening, walks, _ = parts
-    sampler = policy if exploration is None else Explorer(policy, exploration)
+    recorder = Recorder(policy) if Recorder.pays(policy, noise.drawn.device) else None
+    asked = policy if recorder is None else recorder
+    sampler = asked if exploration is None else Explorer(asked, exploration)
     head = learns = None
     if exploration is not None and noise.lots is not None:
         head, learns = exploration.lots(noise.lots)
@@ -165,7 +171,8 @@ def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
         drawn = Trajectories(*drawn[:-1], log_reward=reward(drawn.objects))
         if search is not None and noise.search is not None:
             drawn = search.fill(environment, policy, sampler, reward, drawn, noise.search)
-        batch = Batch(drawn, learns=learns)
+        known = None if recorder is None else recorder.record(drawn.objects, opening)
+        batch = Batch(drawn, learns=learns, known=known)
         if objective.scores_states:
             left = drawn.states[:, :-1]
             batch = batch._replace(log_reward_at=reward(left.flatten(0, 1)).view(left.shape[:2]))
@@ -190,18 +197,19 @@ def play(parts: Parts, reward: Reward, noise: Noise) -> tuple[Batch, Losses, Gra
     seen = None
     if not parts.environment.fixed_length:  # a graph cannot find out how many states differ
         seen = visited(parts.environment, parts.policy, batch.drawn)
-    return batch, *parts.learn(batch, parts.opening, seen)
+    learned = parts.learn(batch, parts.opening, seen)
+    return batch._replace(known=None), *learned
 
 
 def packed(batch: Batch, device: torch.device) -> list[Any]:
-    """A batch as plain lists, which a checkpoint may hold."""
+    """A batch as plain lists, which a checkpoint may hold; without `known`."""
 
     def moved(part: Any) -> Any:
         if isinstance(part, tuple):
             return [moved(x) for x in part]
         return part if part is None else part.to(device)
 
-    return [moved(part) for part in batch]
+    return [moved(part) for part in batch[:-1]]
 
 
 def unpacked(parts: list[Any]) -> Batch:

@@ -43,6 +43,7 @@ from gfn_design.rewards.reward import TableScore
 from gfn_design.sampling import trajectories as trajectories_module
 from gfn_design.sampling.distinct import Opening, distinct, one_of_each
 from gfn_design.sampling.noise import SEEDS, TRAINING, _entropy, uniform_noise
+from gfn_design.sampling.recorder import Recorder
 from gfn_design.sampling.trajectories import BLOCK
 
 CPU = torch.device("cpu")
@@ -85,6 +86,27 @@ def test_a_widened_product_is_the_same(outputs, compiled):
             result = apply(*given)
             results.append([result, *torch.autograd.grad(result.sin().sum(), given)])
         torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("outputs", [1, 3, 16])
+def test_a_known_product_is_not_made_again(outputs, compiled):
+    """What is said to be known is believed, and has the gradient of the product."""
+    torch.manual_seed(outputs)
+    x, *parameters = torch.randn(5, 8), torch.randn(8, outputs), torch.randn(outputs)
+
+    def found(weight, bias, known):
+        y = affine(x, weight, bias, known)
+        return y.sin().sum(), y
+
+    gradient = torch.func.grad(found, (0, 1), has_aux=True)
+    find = torch.compile(gradient, fullgraph=True, backend="aot_eager") if compiled else gradient
+    answer = x @ parameters[0] + parameters[1]
+    expected, _ = gradient(*parameters, None)
+    given, y = find(*parameters, answer)
+    assert torch.equal(y, answer)
+    torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(find(*parameters, answer + 1)[1], answer + 1)
 
 
 def gflownet(kind=GFlowNet, environment=None, objective=None, **options):
@@ -362,6 +384,47 @@ def test_a_compiled_training_step_is_the_same(environment, objective, backward):
     assert fast.static
     assert fast.play.run is not fast.play.function  # it did compile
     assert graphs() == 1
+
+
+@compiles
+@pytest.mark.parametrize(
+    ("order", "explores", "numbered"),
+    [
+        ("append", False, True),
+        ("prepend-append", True, True),
+        ("any", False, True),
+        ("any", True, False),
+    ],
+)
+def test_what_a_roll_out_found_is_what_losses_would_find(order, explores, numbered, monkeypatch):
+    """In the order of the states that are scored; where some layers do not learn as well."""
+    environment = Sequence("ABC", 4, order)
+    if not numbered:
+        environment.n_states = None
+    options = {"environment": environment, "backward": "shared", "compiled": True, "burst": 1}
+    if explores:
+        options["exploration"] = Exploration(epsilon=0.1, temperature=2.0)
+    traced = torch.compile  # all but the kernels
+    monkeypatch.setattr(
+        torch, "compile", lambda run, options, **others: traced(run, backend="aot_eager", **others)
+    )
+    record, found = Recorder.record, []
+    for pays, error in ((True, 0), (True, 1), (False, 0)):
+        torch._dynamo.reset()
+        if not pays:
+            monkeypatch.setattr(Recorder, "pays", staticmethod(lambda *_: False))
+        monkeypatch.setattr(
+            Recorder, "record", lambda *x, error=error: [y * (1 + error) for y in record(*x)]
+        )
+        model = gflownet(**options).use(TableData())
+        model.policy.forward_policy.embedding.requires_grad_(False)
+        batch, losses, known = model.batch()
+        assert model.play.run not in (None, model.play.function)  # it did compile
+        found.append((batch.drawn, losses, gradients(model, losses, known)))
+    right, wrong, expected = found
+    torch.testing.assert_close(right, expected, rtol=1e-4, atol=1e-5)
+    assert len(right[-1]) == 3
+    assert not torch.allclose(loss_of(wrong[1]), loss_of(expected[1]))
 
 
 @compiles

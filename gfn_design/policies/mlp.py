@@ -1,6 +1,8 @@
 """Multilayer perceptrons over integer states."""
 
 import math
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,8 @@ from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
 
-FEW_SLOTS = 4  # up to so many, adding up rows is fastest
+FEW_SLOTS = 4  # up to so many, adding up rows is fastest,
+FEW_SLOTS_COMPILED = 8  # and up to so many in a compiled graph that finds no gradient
 FEW_COLUMNS = 96  # up to so many, a one-hot product is
 FEW_COMPILED = 256  # likewise for gradients in a compiled graph, which add up rows one by one
 NARROW = 64  # a product of so many columns is fast, as is one
@@ -43,39 +46,77 @@ class SlotEmbedding(nn.Module):
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.empty(width).uniform_(-bound, bound))
 
-    def forward(self, states: Tensor) -> Tensor:
-        """``int64[batch, *state_shape]`` to ``float[batch, width]``."""
-        states = states.flatten(1)
-        if torch.compiler.is_compiling() and torch.is_grad_enabled():
+    def forward(self, states: Tensor, known: Tensor | None = None) -> Tensor:
+        """``int64[batch, *state_shape]`` to ``float[batch, width]``; see `affine` about `known`."""
+        states, compiling = states.flatten(1), torch.compiler.is_compiling()
+        slots = states.shape[1]
+        if compiling and torch.is_grad_enabled():
             product = self.columns <= FEW_COMPILED
         else:
-            product = states.shape[1] > FEW_SLOTS and self.columns <= FEW_COLUMNS
+            few = slots <= (FEW_SLOTS_COMPILED if compiling else FEW_SLOTS)
+            product = not few and self.columns <= FEW_COLUMNS
         if product:
             one_hot = states.index_select(1, self.slots) == self.values
-            return affine(one_hot.to(self.weight.dtype), self.weight[:-1], self.bias)
+            return affine(one_hot.to(self.weight.dtype), self.weight[:-1], self.bias, known)
         blank = self.columns
         rows = (states + self.offsets).masked_fill(states < 0, blank)
-        if states.shape[1] <= FEW_SLOTS:
+        if compiling and slots <= FEW_SLOTS_COMPILED:  # one by one, in one kernel
+            total: Tensor = self.bias
+            for row in rows.unbind(1):
+                total = total + F.embedding(row, self.weight, padding_idx=blank)
+            return total
+        if slots <= FEW_SLOTS:
             return F.embedding(rows, self.weight, padding_idx=blank).sum(1) + self.bias
         summed = F.embedding_bag(rows, self.weight, mode="sum", padding_idx=blank)
         return summed + self.bias
 
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def affine(x: Tensor, weight: Tensor, bias: Tensor, known: Tensor | None = None) -> Tensor:
     """``x @ weight + bias``: `bias` is ``float[outputs]``, and `weight` ``float[inputs, outputs]``.
+
+    If the answer is `known` it is not found again, and only its gradient takes products.
 
     On a CPU a product of a few columns takes several times as long as one that fills vectors, so
     that a narrow weight is made as wide; a single column has a fast product of its own. In a
     compiled graph the bias is added by the kernel that goes on from the product: Inductor makes one
     call of a sum like this, which copies the bias into place first, so that it must not see one.
     """
+    if known is not None:
+        # A view, for a compiler may take a parameter for a constant here, and find no gradient.
+        return cast(Tensor, _Known.apply(x, weight.view_as(weight), bias, known))
     compiling, outputs = torch.compiler.is_compiling(), weight.shape[1]
-    wide, gains = max(WIDE, outputs + -outputs % LANES), compiling or len(x) >= MANY
-    if 1 < outputs < wide <= NARROW and gains and x.device.type == "cpu":
-        return (x @ F.pad(weight, (0, wide - outputs)))[:, :outputs] + bias
+    if compiling or len(x) >= MANY:
+        weight = _widened(weight)
+        if weight.shape[1] > outputs:
+            return (x @ weight)[:, :outputs] + bias
     if compiling:
         return ((x @ weight)[None] + bias)[0]
     return torch.addmm(bias, x, weight)
+
+
+def _widened(x: Tensor) -> Tensor:
+    """With zeros for columns, where a product with as many columns as `x` takes longer on a CPU."""
+    columns = x.shape[1]
+    wide = max(WIDE, columns + -columns % LANES)
+    if 1 < columns < wide <= NARROW and x.device.type == "cpu":
+        return F.pad(x, (0, wide - columns))
+    return x
+
+
+class _Known(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, known: Tensor) -> Tensor:
+        return known.view_as(known)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        of_weight = (x.t() @ _widened(gradient))[:, : gradient.shape[1]]
+        return gradient @ weight.t(), of_weight, gradient.sum(0), None
 
 
 class Layer(nn.Module):
@@ -95,9 +136,9 @@ class Layer(nn.Module):
         self.weight = nn.Parameter(weight.clone(memory_format=torch.contiguous_format))
         self.bias = linear.bias
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``float[batch, inputs]`` to ``float[batch, outputs]``."""
-        return affine(x, self.weight, self.bias)
+    def forward(self, x: Tensor, known: Tensor | None = None) -> Tensor:
+        """``float[batch, inputs]`` to ``float[batch, outputs]``; see `affine` about `known`."""
+        return affine(x, self.weight, self.bias, known)
 
 
 class MLP(nn.Module):
@@ -118,9 +159,17 @@ class MLP(nn.Module):
         widths = [width] * (depth - 1) + [outputs]
         self.layers = nn.ModuleList(Layer(width, after) for after in widths)
 
-    def forward(self, states: Tensor) -> Tensor:
-        """``int64[batch, *state_shape]`` to ``float[batch, outputs]``."""
-        x = self.embedding(states)
-        for layer in self.layers:
-            x = layer(x.relu())
-        return x
+    def forward(self, states: Tensor, known: Sequence[Tensor] | None = None) -> Tensor:
+        """``int64[batch, *state_shape]`` to ``float[batch, outputs]``.
+
+        If it is `known` what `layer_outputs` gives, no product is made again but for the gradient.
+        """
+        return self.layer_outputs(states, known)[-1]
+
+    def layer_outputs(self, states: Tensor, known: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """What each layer gives, ``float[batch, width]``, and the last one ``[batch, outputs]``."""
+        first, *others = (None,) * (1 + len(self.layers)) if known is None else known
+        found = [self.embedding(states, first)]
+        for layer, this in zip(self.layers, others, strict=True):
+            found.append(layer(found[-1].relu(), this))
+        return found

@@ -1,6 +1,6 @@
 """Who decides: the forward policy, the backward policy and the networks that value states."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -73,24 +73,40 @@ class Policy(nn.Module):
             self.prior = other.requires_grad_(False)
 
     def log_probs(
-        self, states: Tensor, legal: Tensor, legal_backward: Tensor
+        self,
+        states: Tensor,
+        legal: Tensor,
+        legal_backward: Tensor,
+        known: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """log P_F and log P_B of every action in one evaluation, where they are `shared`."""
-        forward, backward = self.forward_policy(states).float().tensor_split([self.n_actions], -1)
+        """log P_F and log P_B of every action in one evaluation, where they are `shared`.
+
+        As in the other methods, what the layers of an `MLP` give may be `known`; see there.
+        """
+        logits = self._forward(states, known).float()
+        forward, backward = logits.tensor_split([self.n_actions], -1)
         return masked_log_softmax(forward, legal), masked_log_softmax(backward, legal_backward)
 
     def forward_log_probs(
-        self, states: Tensor, legal: Tensor, dtype: torch.dtype = torch.float32
+        self,
+        states: Tensor,
+        legal: Tensor,
+        dtype: torch.dtype = torch.float32,
+        known: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """log P_F of every action: ``dtype[batch, n_actions]``, -inf where not `legal`."""
-        return masked_log_softmax(self.forward_logits(states).to(dtype), legal)
+        return masked_log_softmax(self.forward_logits(states, known).to(dtype), legal)
 
-    def forward_logits(self, states: Tensor) -> Tensor:
+    def forward_logits(self, states: Tensor, known: Sequence[Tensor] | None = None) -> Tensor:
         """What `forward_log_probs` normalises: ``[batch, n_actions]``."""
         if self.heads > 1:
             return self.head_logits(states).mean(1)
-        logits: Tensor = self.forward_policy(states)[:, : self.n_actions]
-        return logits
+        return self._forward(states, known)[:, : self.n_actions]
+
+    def _forward(self, states: Tensor, known: Sequence[Tensor] | None) -> Tensor:
+        network = self.forward_policy
+        answer: Tensor = network(states) if known is None else network(states, known)
+        return answer
 
     def head_logits(self, states: Tensor) -> Tensor:
         """The logits of each head, its prior's among them: ``[batch, heads, n_actions]``."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gfn_design.errors import InputError
-from gfn_design.policies.policy import Policy
+from gfn_design.sampling.trajectories import Sampler
 
 
 class Exploration(nn.Module):
@@ -81,7 +81,7 @@ class Explorer:
         exploration: How.
     """
 
-    def __init__(self, policy: Policy, exploration: Exploration) -> None:
+    def __init__(self, policy: Sampler, exploration: Exploration) -> None:
         self.policy, self.exploration = policy, exploration
 
     def forward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:

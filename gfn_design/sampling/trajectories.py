@@ -4,7 +4,7 @@ Dimension 0 is the batch, dimension 1 is time. A trajectory is always stored fro
 its object, however it was drawn. `alive` says where a step is real; elsewhere is padding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -429,6 +429,7 @@ def score(
     learns: Tensor | None = None,
     relative: bool = True,
     seen: Visited | None = None,
+    known: Sequence[Tensor] | None = None,
 ) -> Scored:
     """Log-probabilities and values along trajectories under the present policy, with gradients.
 
@@ -447,17 +448,20 @@ def score(
             every condition of balance, log P_F = log P_B + log R - log Z over a trajectory, asks
             for prior times reward (Venkatraman et al. 2024, relative trajectory balance).
         seen: What `visited` says of these trajectories, where it is known.
+        known: What the forward policy's layers give of the states in it; see `Recorder`.
     """
     _, actions, backward_actions, alive, log_reward = trajectories
     moves = alive if environment.fixed_length else alive & (actions != environment.stop)
     seen = visited(environment, policy, trajectories, opening) if seen is None else seen
     left, left_at, entered, entered_at = seen
+    recorded = {} if known is None else {"known": known}
     if policy.shared:
-        pf, pb = policy.log_probs(left, environment.legal(left), environment.legal_backward(left))
+        legal, legal_backward = environment.legal(left), environment.legal_backward(left)
+        pf, pb = policy.log_probs(left, legal, legal_backward, **recorded)
         log_pb = _pick(pb, entered_at, backward_actions)
     else:
         ask = policy.forward_log_probs if learns is None else policy.head_log_probs
-        pf = ask(left, environment.legal(left))
+        pf = ask(left, environment.legal(left), **recorded)
         log_pb = pf.new_zeros(alive.shape)
         if environment.n_backward_actions > 1:
             pb = policy.backward_log_probs(entered, environment.legal_backward(entered))
@@ -475,8 +479,11 @@ def score(
     undone = moves
     prior = getattr(policy, "prior", None)  # tables that stand in for a policy have none
     if relative and prior is not None:
-        known = prior.forward_log_probs(left, environment.legal(left))
-        log_pb, undone = _pick(known, left_at, actions), alive  # a stop has a probability as well
+        of_prior = prior.forward_log_probs(left, environment.legal(left))
+        log_pb, undone = (
+            _pick(of_prior, left_at, actions),
+            alive,
+        )  # a stop has a probability as well
     if not environment.fixed_length:
         log_pf, value = log_pf.where(alive, 0), value.where(alive, 0)
         log_pb = log_pb.where(undone, 0)
