@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gfn_design.environments.base import Environment
 
 FEW_SLOTS = 4  # up to so many, adding up rows is fastest,
-FEW_SLOTS_COMPILED = 8  # and up to so many in a compiled graph that finds no gradient
+FEW_SLOTS_COMPILED = 8  # and up to so many in a compiled graph, but for its gradient
 FEW_COLUMNS = 96  # up to so many, a one-hot product is
 FEW_COMPILED = 256  # likewise for gradients in a compiled graph, which add up rows one by one
 NARROW = 64  # a product of so many columns is fast, as is one
@@ -48,27 +48,39 @@ class SlotEmbedding(nn.Module):
 
     def forward(self, states: Tensor, known: Tensor | None = None) -> Tensor:
         """``int64[batch, *state_shape]`` to ``float[batch, width]``; see `affine` about `known`."""
-        states, compiling = states.flatten(1), torch.compiler.is_compiling()
-        slots = states.shape[1]
-        if compiling and torch.is_grad_enabled():
-            product = self.columns <= FEW_COMPILED
-        else:
-            few = slots <= (FEW_SLOTS_COMPILED if compiling else FEW_SLOTS)
-            product = not few and self.columns <= FEW_COLUMNS
-        if product:
-            one_hot = states.index_select(1, self.slots) == self.values
-            return affine(one_hot.to(self.weight.dtype), self.weight[:-1], self.bias, known)
-        blank = self.columns
-        rows = (states + self.offsets).masked_fill(states < 0, blank)
-        if compiling and slots <= FEW_SLOTS_COMPILED:  # one by one, in one kernel
-            total: Tensor = self.bias
-            for row in rows.unbind(1):
-                total = total + F.embedding(row, self.weight, padding_idx=blank)
-            return total
-        if slots <= FEW_SLOTS:
+        states = states.flatten(1)
+        if not torch.compiler.is_compiling():
+            product = states.shape[1] > FEW_SLOTS and self.columns <= FEW_COLUMNS
+            return self._product(states, known) if product else self._sum(states)
+        few = states.shape[1] <= FEW_SLOTS_COMPILED
+        if torch.is_grad_enabled() and self.columns <= FEW_COMPILED:
+            if few and known is None:  # the answer from rows, and its gradient from a product
+                with torch.no_grad():
+                    known = self._sum_in_one_kernel(states)
+            return self._product(states, known)
+        if few and not torch.is_grad_enabled():
+            return self._sum_in_one_kernel(states)
+        return self._product(states) if self.columns <= FEW_COLUMNS else self._sum(states)
+
+    def _product(self, states: Tensor, known: Tensor | None = None) -> Tensor:
+        one_hot = states.index_select(1, self.slots) == self.values
+        return affine(one_hot.to(self.weight.dtype), self.weight[:-1], self.bias, known)
+
+    def _rows(self, states: Tensor) -> Tensor:
+        return (states + self.offsets).masked_fill(states < 0, self.columns)
+
+    def _sum(self, states: Tensor) -> Tensor:
+        rows, blank = self._rows(states), self.columns
+        if states.shape[1] <= FEW_SLOTS:
             return F.embedding(rows, self.weight, padding_idx=blank).sum(1) + self.bias
         summed = F.embedding_bag(rows, self.weight, mode="sum", padding_idx=blank)
         return summed + self.bias
+
+    def _sum_in_one_kernel(self, states: Tensor) -> Tensor:
+        total: Tensor = self.bias
+        for row in self._rows(states).unbind(1):
+            total = total + F.embedding(row, self.weight)
+        return total
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor, known: Tensor | None = None) -> Tensor:
