@@ -18,7 +18,7 @@ from torch.optim import Adam
 from gfn_design.compiled import ON_CPU, Losses, compiled, loss_of, repeat_while
 from gfn_design.sampling.noise import TRAINING
 from gfn_design.sampling.trajectories import Reward
-from gfn_design.training_step import Noise, Parts, collect, losses
+from gfn_design.training_step import Noise, Parts, collect, losses, recorder_of
 
 if TYPE_CHECKING:
     from gfn_design.gflownet import GFlowNet
@@ -35,8 +35,10 @@ class NotCompiledError(Exception):
 class Group(NamedTuple):
     """Parameters that Adam updates alike, in one tensor: kernels for each take long to compile.
 
+    Large ones have a group to themselves, so that their gradients are not copied.
+
     Attributes:
-        place: Of the group of Adam's they are from.
+        place: Which of Adam's own groups they are from.
         names: Of the parameters.
         shapes: Of the parameters.
     """
@@ -47,7 +49,7 @@ class Group(NamedTuple):
 
     def flat(self, tensors: Iterable[Tensor]) -> Tensor:
         """One for each parameter, end to end, each beginning at a multiple of `ALIGNED`."""
-        if len(self.names) == 1:
+        if len(self.names) == 1:  # itself: a view
             return next(iter(tensors)).flatten()
         pieces = []
         for x in tensors:
@@ -221,8 +223,10 @@ class _Step(nn.Module):
 
     def forward(self, reward: Reward, noise: Tensor) -> tuple[Tensor, Values]:
         parts = self.parts
-        batch = collect(parts, reward, Noise(noise))
-        found = losses(*parts[:5], batch, parts.opening)
+        recorder = recorder_of(parts, noise.device)
+        batch = collect(parts, reward, Noise(noise), recorder)
+        known = None if recorder is None else recorder.record(batch.drawn.objects, parts.opening)
+        found = losses(*parts[:5], batch, parts.opening, known=known)
         drawn, each = batch.drawn, torch.stack([*found.values()])
         return loss_of(found), (drawn.objects, drawn.log_reward.float(), each)
 
@@ -248,7 +252,7 @@ def learn(
         groups: Of parameters.
         batches: ``int64[]``, at most the number of rows of `noise`.
         noise: ``float[most, n, steps]`` in [0, 1), the randomness of every batch.
-        scales: ``float[most, groups, 5]``, see `adam`.
+        scales: ``float[most, Adam's groups, 5]``, see `adam`.
         explored: ``float[most, k]``, the k buffers of an `Exploration`, if there is one.
         values: Of the parameters of each group.
         means: Of their gradients.

@@ -9,6 +9,7 @@ from torch import Tensor
 from gfn_design.compiled import Gradients, Losses
 from gfn_design.environments.base import Environment
 from gfn_design.objectives.base import BackwardObjective, Objective
+from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.distinct import Opening, Visited
 from gfn_design.sampling.exploration import Exploration, Explorer
@@ -16,6 +17,7 @@ from gfn_design.sampling.local_search import LocalSearch
 from gfn_design.sampling.recorder import Recorder
 from gfn_design.sampling.trajectories import (
     Reward,
+    Sampler,
     Scored,
     Trajectories,
     Walks,
@@ -67,7 +69,6 @@ class Batch(NamedTuple):
         log_guide: Of those; see `Scored`.
         learns: Which heads of the policy learn from `drawn`, if there are several: see `score`.
         weight: Of the steps of `drawn`; see `Scored`.
-        known: What the forward policy's layers gave when `drawn` was drawn; see `score`.
     """
 
     drawn: Trajectories
@@ -77,7 +78,6 @@ class Batch(NamedTuple):
     log_guide: Tensor | None = None
     learns: Tensor | None = None
     weight: Tensor | None = None
-    known: Sequence[Tensor] | None = None
 
 
 def losses(
@@ -89,12 +89,12 @@ def losses(
     batch: Batch,
     opening: Opening | None,
     seen: Visited | None = None,
+    known: Sequence[Tensor] | None = None,
 ) -> Losses:
-    """What the objectives say of a batch, by name; see `score` about `seen`."""
+    """What the objectives say of a batch, by name; see `score` about `seen` and `known`."""
     static = torch.compiler.is_compiling()  # then no shape may depend on a value
     opening = opening if static else None
-    drawn, learns, known = batch.drawn, batch.learns, batch.known
-    whole = objective.needs_policy
+    drawn, learns, whole = batch.drawn, batch.learns, objective.needs_policy
     now = score(environment, policy, drawn, opening, whole, learns, seen=seen, known=known)
     log_reward_at = batch.log_reward_at
     if learns is not None and log_reward_at is not None:
@@ -150,18 +150,19 @@ class Noise(NamedTuple):
     lots: Tensor | None = None
 
 
-def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
+def collect(parts: Parts, reward: Reward, noise: Noise, recorder: Recorder | None = None) -> Batch:
     """Draw a batch of trajectories and reward its objects.
 
     Args:
         parts: What learns, and how.
         reward: log R of objects.
         noise: All randomness there is.
+        recorder: Of the policy, if what it answers is of use later.
     """
     environment, policy, objective, backward, _, exploration, search, opening, walks, _ = parts
-    recorder = Recorder(policy) if Recorder.pays(policy, noise.drawn.device) else None
-    asked = policy if recorder is None else recorder
-    sampler = asked if exploration is None else Explorer(asked, exploration)
+    sampler: Sampler = policy if recorder is None else recorder
+    if exploration is not None:
+        sampler = Explorer(sampler, exploration)
     head = learns = None
     if exploration is not None and noise.lots is not None:
         head, learns = exploration.lots(noise.lots)
@@ -171,8 +172,7 @@ def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
         drawn = Trajectories(*drawn[:-1], log_reward=reward(drawn.objects))
         if search is not None and noise.search is not None:
             drawn = search.fill(environment, policy, sampler, reward, drawn, noise.search)
-        known = None if recorder is None else recorder.record(drawn.objects, opening)
-        batch = Batch(drawn, learns=learns, known=known)
+        batch = Batch(drawn, learns=learns)
         if objective.scores_states:
             left = drawn.states[:, :-1]
             batch = batch._replace(log_reward_at=reward(left.flatten(0, 1)).view(left.shape[:2]))
@@ -191,25 +191,44 @@ def collect(parts: Parts, reward: Reward, noise: Noise) -> Batch:
     return batch._replace(back=history, log_guide=log_guide)
 
 
+def recorder_of(parts: Parts, device: torch.device) -> Recorder | None:
+    """What records a batch that is drawn now, if its losses have use for a record.
+
+    They do in a compiled graph of a whole step: elsewhere `distinct` looks which states are equal,
+    and a record has each visit. Under autocast, answers are of another precision than the weights
+    that a gradient multiplies them with.
+    """
+    pays = (
+        torch.compiler.is_compiling()
+        and parts.environment.fixed_length
+        and type(parts.policy.forward_policy) is MLP
+        and parts.policy.heads == 1
+        and parts.search is None
+        and not torch.is_autocast_enabled(device.type)
+    )
+    return Recorder(parts.policy) if pays else None
+
+
 def play(parts: Parts, reward: Reward, noise: Noise) -> tuple[Batch, Losses, Gradients | None]:
     """What one training step does but for the update: `collect`, and find the losses."""
-    batch = collect(parts, reward, noise)
+    recorder = recorder_of(parts, noise.drawn.device)
+    batch = collect(parts, reward, noise, recorder)
+    known = None if recorder is None else recorder.record(batch.drawn.objects, parts.opening)
     seen = None
     if not parts.environment.fixed_length:  # a graph cannot find out how many states differ
         seen = visited(parts.environment, parts.policy, batch.drawn)
-    learned = parts.learn(batch, parts.opening, seen)
-    return batch._replace(known=None), *learned
+    return batch, *parts.learn(batch, parts.opening, seen, known)
 
 
 def packed(batch: Batch, device: torch.device) -> list[Any]:
-    """A batch as plain lists, which a checkpoint may hold; without `known`."""
+    """A batch as plain lists, which a checkpoint may hold."""
 
     def moved(part: Any) -> Any:
         if isinstance(part, tuple):
             return [moved(x) for x in part]
         return part if part is None else part.to(device)
 
-    return [moved(part) for part in batch[:-1]]
+    return [moved(part) for part in batch]
 
 
 def unpacked(parts: list[Any]) -> Batch:

@@ -17,6 +17,7 @@ FEW_COMPILED = 256  # likewise for gradients in a compiled graph, which add up r
 NARROW = 64  # a product of so many columns is fast, as is one
 WIDE, LANES = 16, 8  # of at least so many, if they are a multiple of this
 MANY = 128  # rows of a product that without a compiler gain by being made as wide
+PIECE = 64  # columns that are worth a product of their own to a thread, with fewer rows than that
 
 
 class SlotEmbedding(nn.Module):
@@ -49,18 +50,17 @@ class SlotEmbedding(nn.Module):
     def forward(self, states: Tensor, known: Tensor | None = None) -> Tensor:
         """``int64[batch, *state_shape]`` to ``float[batch, width]``; see `affine` about `known`."""
         states = states.flatten(1)
+        slots, product = states.shape[1], self.columns <= FEW_COLUMNS
         if not torch.compiler.is_compiling():
-            product = states.shape[1] > FEW_SLOTS and self.columns <= FEW_COLUMNS
-            return self._product(states, known) if product else self._sum(states)
-        few = states.shape[1] <= FEW_SLOTS_COMPILED
-        if torch.is_grad_enabled() and self.columns <= FEW_COMPILED:
-            if few and known is None:  # the answer from rows, and its gradient from a product
-                with torch.no_grad():
+            product = product and slots > FEW_SLOTS
+        elif torch.is_grad_enabled():
+            product = self.columns <= FEW_COMPILED
+            if product and slots <= FEW_SLOTS_COMPILED and known is None:
+                with torch.no_grad():  # the answer from rows, and its gradient from a product
                     known = self._sum_in_one_kernel(states)
-            return self._product(states, known)
-        if few and not torch.is_grad_enabled():
+        elif slots <= FEW_SLOTS_COMPILED:
             return self._sum_in_one_kernel(states)
-        return self._product(states) if self.columns <= FEW_COLUMNS else self._sum(states)
+        return self._product(states, known) if product else self._sum(states)
 
     def _product(self, states: Tensor, known: Tensor | None = None) -> Tensor:
         one_hot = states.index_select(1, self.slots) == self.values
@@ -86,7 +86,8 @@ class SlotEmbedding(nn.Module):
 def affine(x: Tensor, weight: Tensor, bias: Tensor, known: Tensor | None = None) -> Tensor:
     """``x @ weight + bias``: `bias` is ``float[outputs]``, and `weight` ``float[inputs, outputs]``.
 
-    If the answer is `known` it is not found again, and only its gradient takes products.
+    If the answer is `known`, ``float[batch, outputs]``, it is not found again, and only its
+    gradient takes products.
 
     On a CPU a product of a few columns takes several times as long as one that fills vectors, so
     that a narrow weight is made as wide; a single column has a fast product of its own. In a
@@ -94,7 +95,8 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor, known: Tensor | None = None)
     call of a sum like this, which copies the bias into place first, so that it must not see one.
     """
     if known is not None:
-        # A view, for a compiler may take a parameter for a constant here, and find no gradient.
+        assert len(known) == len(x)
+        # A view: Dynamo takes the weight itself for one that needs no gradient, and gives zero.
         return cast(Tensor, _Known.apply(x, weight.view_as(weight), bias, known))
     compiling, outputs = torch.compiler.is_compiling(), weight.shape[1]
     if compiling or len(x) >= MANY:
@@ -102,8 +104,24 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor, known: Tensor | None = None)
         if weight.shape[1] > outputs:
             return (x @ weight)[:, :outputs] + bias
     if compiling:
-        return ((x @ weight)[None] + bias)[0]
+        return (_shared_out(x, weight)[None] + bias)[0]
     return torch.addmm(bias, x, weight)
+
+
+def _shared_out(x: Tensor, weight: Tensor) -> Tensor:
+    """``x @ weight``, some columns by each thread, which one product of few rows uses badly."""
+    outputs = weight.shape[1]
+    pieces = min(_threads(), outputs // PIECE)
+    few = not torch.is_grad_enabled() and len(x) < MANY  # with gradients, sizes may be unknown
+    if not few or pieces < 2 or outputs % pieces or x.device.type != "cpu":
+        return x @ weight
+    columns = weight.unflatten(1, (pieces, -1)).transpose(0, 1)
+    return torch.bmm(x.expand(pieces, *x.shape), columns).transpose(0, 1).flatten(1)
+
+
+@torch.compiler.assume_constant_result
+def _threads() -> int:
+    return torch.get_num_threads()
 
 
 def _widened(x: Tensor) -> Tensor:
@@ -116,6 +134,8 @@ def _widened(x: Tensor) -> Tensor:
 
 
 class _Known(torch.autograd.Function):
+    """``known``, with the gradient of ``x @ weight + bias``."""
+
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, known: Tensor) -> Tensor:
         return known.view_as(known)
@@ -174,7 +194,8 @@ class MLP(nn.Module):
     def forward(self, states: Tensor, known: Sequence[Tensor] | None = None) -> Tensor:
         """``int64[batch, *state_shape]`` to ``float[batch, outputs]``.
 
-        If it is `known` what `layer_outputs` gives, no product is made again but for the gradient.
+        With what `layer_outputs` gave before as `known`, the same again, and products are made for
+        the gradient alone (those of a first layer with many columns excepted).
         """
         return self.layer_outputs(states, known)[-1]
 
@@ -183,5 +204,6 @@ class MLP(nn.Module):
         first, *others = (None,) * (1 + len(self.layers)) if known is None else known
         found = [self.embedding(states, first)]
         for layer, this in zip(self.layers, others, strict=True):
-            found.append(layer(found[-1].relu(), this))
+            x = found[-1].relu()
+            found.append(layer(x) if this is None else layer(x, this))
         return found

@@ -103,18 +103,27 @@ class HypergridScore(nn.Module):
         r2: Added in the modes.
     """
 
+    levels: Tensor
+    values: Tensor
+
     def __init__(self, height: int, r0: float = 0.01, r1: float = 0.5, r2: float = 2.0) -> None:
         super().__init__()
-        self.height, self.r0, self.r1, self.r2 = height, r0, r1, r2
+        span = height - 1
+        off_centre = 10 * (2 * torch.arange(height) - span).abs()
+        outer = off_centre > 5 * span
+        mode = (off_centre > 6 * span) & (off_centre < 8 * span)  # inside of the outer quarters
+        values = torch.tensor([r0, r0 + r1, r0 + r1 + r2])
+        self.register_buffer("levels", outer.long() + mode, persistent=False)  # of a coordinate
+        self.register_buffer("values", values, persistent=False)  # where all have so high a level
 
     def regions(self, objects: Tensor) -> tuple[Tensor, Tensor]:
         """Whether each cell is in the outer quarters, and in a mode: ``bool[batch]`` each."""
-        span = self.height - 1
-        off_centre = 10 * (2 * objects - span).abs()
-        outer = (off_centre > 5 * span).all(-1)
-        mode = ((off_centre > 6 * span) & (off_centre < 8 * span)).all(-1)
-        return outer, mode
+        level = self.level(objects)
+        return level >= 1, level == 2
+
+    def level(self, objects: Tensor) -> Tensor:
+        """2 of each cell in a mode, 1 elsewhere in the outer quarters, else 0: ``int64[batch]``."""
+        return self.levels[objects].amin(-1)
 
     def forward(self, objects: Tensor) -> Tensor:
-        outer, mode = self.regions(objects)
-        return self.r0 + self.r1 * outer + self.r2 * mode
+        return self.values[self.level(objects)]

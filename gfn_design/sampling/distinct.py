@@ -113,7 +113,7 @@ def distinct(
             blank = ~real.reshape(-1, *[1] * (every.dim() - 1))
             every = environment.initial(1).where(blank, every)
         some, where = one_of_each(environment.state_index(every))
-        return every[some], where.view(real.shape)
+        return every.index_select(0, some), where.view(real.shape)
     if environment.fixed_length:  # all are real
         return each(states)
     where = (real.flatten().cumsum(0) - 1).clamp(min=0)

@@ -17,25 +17,12 @@ class Recorder:
     states gives the same gradient sooner.
 
     Args:
-        policy: Its forward policy is an `MLP`.
+        policy: Its forward policy is an `MLP` with one head.
     """
 
     def __init__(self, policy: Policy) -> None:
         self.policy, self.network = policy, cast(MLP, policy.forward_policy)
         self.answers: list[list[Tensor]] = []
-
-    @staticmethod
-    def pays(policy: Policy, device: torch.device) -> bool:
-        """Whether the next step has use for a record.
-
-        In a compiled graph of a whole step, `distinct` does not look which states are equal.
-        Under autocast, products of the gradient would be of another precision.
-        """
-        return (
-            torch.compiler.is_compiling()
-            and isinstance(policy.forward_policy, MLP)
-            and not torch.is_autocast_enabled(device.type)
-        )
 
     def forward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
         """See `Policy`."""
@@ -53,6 +40,9 @@ class Recorder:
         Args:
             objects: That were drawn, ``int64[batch, *state_shape]``.
             opening: The one `sample` was given.
+
+        Returns:
+            ``float[n, width]`` of each layer, in the order of ``Visited.left``.
         """
         with torch.no_grad():
             answers = self.answers

@@ -448,7 +448,8 @@ def score(
             every condition of balance, log P_F = log P_B + log R - log Z over a trajectory, asks
             for prior times reward (Venkatraman et al. 2024, relative trajectory balance).
         seen: What `visited` says of these trajectories, where it is known.
-        known: What the forward policy's layers give of the states in it; see `Recorder`.
+        known: What each layer of the forward policy, an `MLP` with one head, gives of the states
+            in `seen`, ``float[n, width]`` each; it is not found again. See `Recorder`.
     """
     _, actions, backward_actions, alive, log_reward = trajectories
     moves = alive if environment.fixed_length else alive & (actions != environment.stop)
@@ -480,10 +481,8 @@ def score(
     prior = getattr(policy, "prior", None)  # tables that stand in for a policy have none
     if relative and prior is not None:
         of_prior = prior.forward_log_probs(left, environment.legal(left))
-        log_pb, undone = (
-            _pick(of_prior, left_at, actions),
-            alive,
-        )  # a stop has a probability as well
+        log_pb = _pick(of_prior, left_at, actions)
+        undone = alive  # a stop has a probability as well
     if not environment.fixed_length:
         log_pf, value = log_pf.where(alive, 0), value.where(alive, 0)
         log_pb = log_pb.where(undone, 0)
