@@ -60,8 +60,8 @@ class Found:
             place = place + torch.arange(len(new))  # among old and new
             keys = self.keys.new_empty(len(self.keys) + len(new))
             old = torch.ones_like(keys, dtype=torch.bool).index_fill(0, place, False)
-            keys[place], keys[old] = new, self.keys
-            self.keys = keys
+            keys[place] = new
+            self.keys = keys.masked_scatter_(old, self.keys)
             self._recent.clear()
 
     def count(self, objects: Tensor) -> int:
