@@ -192,10 +192,11 @@ def collect(parts: Parts, reward: Reward, noise: Noise, recorder: Recorder | Non
 
 
 def recorder_of(parts: Parts, device: torch.device) -> Recorder | None:
-    """What records a batch that is drawn now, if its losses have use for a record.
+    """A recorder for the batch to be drawn, if its losses can use the record.
 
-    They do in a compiled graph of a whole step: elsewhere `distinct` looks which states are equal,
-    and a record has each visit. Under autocast, answers are of another precision than the weights
+    They can in the compiled graph of a whole step: elsewhere they may ask about each distinct state
+    once, and a record has an answer for every visit. A subclass of `MLP` may give something else
+    than its last layer does, and under autocast answers are of another precision than the weights
     that a gradient multiplies them with.
     """
     pays = (

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from gfn_design.environments.base import Environment
 
@@ -17,7 +18,8 @@ FEW_COMPILED = 256  # likewise for gradients in a compiled graph, which add up r
 NARROW = 64  # a product of so many columns is fast, as is one
 WIDE, LANES = 16, 8  # of at least so many, if they are a multiple of this
 MANY = 128  # rows of a product that without a compiler gain by being made as wide
-PIECE = 64  # columns that are worth a product of their own to a thread, with fewer rows than that
+FEW_ROWS = 128  # a product of fewer rows is taken in pieces, one for each thread,
+PIECE = 64  # of at least so many columns
 
 
 class SlotEmbedding(nn.Module):
@@ -104,16 +106,20 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor, known: Tensor | None = None)
         if weight.shape[1] > outputs:
             return (x @ weight)[:, :outputs] + bias
     if compiling:
-        return (_shared_out(x, weight)[None] + bias)[0]
+        return (_in_pieces(x, weight)[None] + bias)[0]
     return torch.addmm(bias, x, weight)
 
 
-def _shared_out(x: Tensor, weight: Tensor) -> Tensor:
-    """``x @ weight``, some columns by each thread, which one product of few rows uses badly."""
-    outputs = weight.shape[1]
-    pieces = min(_threads(), outputs // PIECE)
-    few = not torch.is_grad_enabled() and len(x) < MANY  # with gradients, sizes may be unknown
-    if not few or pieces < 2 or outputs % pieces or x.device.type != "cpu":
+def _in_pieces(x: Tensor, weight: Tensor) -> Tensor:
+    """``x @ weight``, of few rows as a product of some columns for each thread.
+
+    One product of few rows keeps two threads busy for little more than half of the time.
+    """
+    outputs, pieces = weight.shape[1], _threads()
+    pays = x.device.type == "cpu" and torch.backends.mkl.is_available() and pieces > 1
+    pays = pays and outputs % pieces == 0 and outputs // pieces >= PIECE
+    # A graph of any number of rows does not ask: it would be compiled anew for few and for many.
+    if not pays or not statically_known_true(len(x) < FEW_ROWS):
         return x @ weight
     columns = weight.unflatten(1, (pieces, -1)).transpose(0, 1)
     return torch.bmm(x.expand(pieces, *x.shape), columns).transpose(0, 1).flatten(1)
@@ -194,8 +200,8 @@ class MLP(nn.Module):
     def forward(self, states: Tensor, known: Sequence[Tensor] | None = None) -> Tensor:
         """``int64[batch, *state_shape]`` to ``float[batch, outputs]``.
 
-        With what `layer_outputs` gave before as `known`, the same again, and products are made for
-        the gradient alone (those of a first layer with many columns excepted).
+        If `known` is what `layer_outputs` gives of these states, products are made for the gradient
+        alone; a first layer of many columns is found again all the same.
         """
         return self.layer_outputs(states, known)[-1]
 

@@ -81,8 +81,8 @@ class Policy(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """log P_F and log P_B of every action in one evaluation, where they are `shared`.
 
-        Here and in what asks the forward policy below, if that is an `MLP`, what its layers give
-        may be `known`; see `MLP.forward`.
+        `known`, here and below, is what the forward policy's layers give of these states, if it is
+        an `MLP`; see `MLP.forward`.
         """
         logits = self._forward(states, known).float()
         forward, backward = logits.tensor_split([self.n_actions], -1)

@@ -103,8 +103,8 @@ class HypergridScore(nn.Module):
         r2: Added in the modes.
     """
 
-    levels: Tensor
-    values: Tensor
+    levels: Tensor  # of each coordinate: 2 in a mode, 1 elsewhere in the outer quarters, else 0
+    values: Tensor  # by the lowest level of a cell's coordinates
 
     def __init__(self, height: int, r0: float = 0.01, r1: float = 0.5, r2: float = 2.0) -> None:
         super().__init__()
@@ -113,8 +113,8 @@ class HypergridScore(nn.Module):
         outer = off_centre > 5 * span
         mode = (off_centre > 6 * span) & (off_centre < 8 * span)  # inside of the outer quarters
         values = torch.tensor([r0, r0 + r1, r0 + r1 + r2])
-        self.register_buffer("levels", outer.long() + mode, persistent=False)  # of a coordinate
-        self.register_buffer("values", values, persistent=False)  # where all have so high a level
+        self.register_buffer("levels", outer.long() + mode, persistent=False)
+        self.register_buffer("values", values, persistent=False)
 
     def regions(self, objects: Tensor) -> tuple[Tensor, Tensor]:
         """Whether each cell is in the outer quarters, and in a mode: ``bool[batch]`` each."""
@@ -122,7 +122,7 @@ class HypergridScore(nn.Module):
         return level >= 1, level == 2
 
     def level(self, objects: Tensor) -> Tensor:
-        """2 of each cell in a mode, 1 elsewhere in the outer quarters, else 0: ``int64[batch]``."""
+        """The lowest level of each cell's coordinates, ``int64[batch]``."""
         return self.levels[objects].amin(-1)
 
     def forward(self, objects: Tensor) -> Tensor:

@@ -449,7 +449,7 @@ def score(
             for prior times reward (Venkatraman et al. 2024, relative trajectory balance).
         seen: What `visited` says of these trajectories, where it is known.
         known: What each layer of the forward policy, an `MLP` with one head, gives of the states
-            in `seen`, ``float[n, width]`` each; it is not found again. See `Recorder`.
+            in `seen`, ``float[n, width]`` each; nothing of it is computed again. See `Recorder`.
     """
     _, actions, backward_actions, alive, log_reward = trajectories
     moves = alive if environment.fixed_length else alive & (actions != environment.stop)
