@@ -117,7 +117,6 @@ def test_a_known_product_is_not_made_again(outputs, compiled):
 def test_a_product_in_pieces_is_the_same(outputs, threads, in_pieces, monkeypatch):
     """A piece for each thread, if there are few rows and enough columns."""
     monkeypatch.setattr("gfn_design.policies.mlp._threads", lambda: threads)
-    monkeypatch.setattr("torch.backends.mkl.is_available", lambda: True)
     torch.manual_seed(outputs)
     for rows in (1, 16, FEW_ROWS):
         torch._dynamo.reset()

@@ -116,10 +116,9 @@ def _in_pieces(x: Tensor, weight: Tensor) -> Tensor:
     One product of few rows keeps two threads busy for little more than half of the time.
     """
     outputs, pieces = weight.shape[1], _threads()
-    pays = x.device.type == "cpu" and torch.backends.mkl.is_available() and pieces > 1
-    pays = pays and outputs % pieces == 0 and outputs // pieces >= PIECE
+    pays = x.device.type == "cpu" and outputs % pieces == 0 and outputs // pieces >= PIECE
     # A graph of any number of rows does not ask: it would be compiled anew for few and for many.
-    if not pays or not statically_known_true(len(x) < FEW_ROWS):
+    if pieces == 1 or not pays or not statically_known_true(len(x) < FEW_ROWS):
         return x @ weight
     columns = weight.unflatten(1, (pieces, -1)).transpose(0, 1)
     return torch.bmm(x.expand(pieces, *x.shape), columns).transpose(0, 1).flatten(1)
@@ -127,7 +126,8 @@ def _in_pieces(x: Tensor, weight: Tensor) -> Tensor:
 
 @torch.compiler.assume_constant_result
 def _threads() -> int:
-    return torch.get_num_threads()
+    """How many can each have a product of their own, which MKL lets them."""
+    return torch.get_num_threads() if torch.backends.mkl.is_available() else 1
 
 
 def _widened(x: Tensor) -> Tensor:
