@@ -120,9 +120,9 @@ class GFlowNet(LightningModule):
         schedule: Builds a schedule of all learning rates from the optimizer; it counts updates,
             which are the steps of the Trainer.
         start: The run whose policy training starts from; None starts from chance.
-        compiled: Compile the training step where lengths are fixed, else its parts; that takes half
-            a minute at the first batches, the others are faster, and results are the same up to
-            rounding.
+        compiled: Compile the training step where lengths are fixed, else its parts; that takes from
+            ten seconds to two minutes at the first batches, the others are faster, and results are
+            the same up to rounding.
         burst: Batches that one step of Lightning may carry where they are fast, on one device, and
             where no callback wants to see every batch (see `gfn_design.burst`). All counts stay
             counts of batches.
@@ -274,7 +274,7 @@ class GFlowNet(LightningModule):
             start.freeze(self.policy)
         if backward_objective is not None and backward_objective.guide is not None:
             backward_objective.guide.prepare(environment)
-        self.batch_size, self.burst = batch_size, burst
+        self.batch_size, self.burst, self.compiled = batch_size, burst, compiled
         self.optimizer, self.schedule, self.exact_limit = optimizer, schedule, exact_limit
         numbered = environment.n_states is not None
         self.opening = Opening(environment, batch_size, BLOCK) if numbered else None

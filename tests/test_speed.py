@@ -39,7 +39,7 @@ from gfn_design import (
 from gfn_design.compiled import Compiled, loss_of, set_gradients
 from gfn_design.loop import Loop
 from gfn_design.policies.mlp import FEW_COMPILED, FEW_ROWS, MANY, SlotEmbedding, affine
-from gfn_design.report.log import CSVLog, SaveLast
+from gfn_design.report.log import CSVLog, Progress, SaveLast
 from gfn_design.rewards.reward import TableScore
 from gfn_design.sampling import trajectories as trajectories_module
 from gfn_design.sampling.distinct import Opening, distinct, one_of_each
@@ -559,6 +559,15 @@ def warned(caplog):
 def _long(monkeypatch):
     """A burst is never cut short on a slow machine."""
     monkeypatch.setattr("gfn_design.burst.SECONDS", 1e9)
+
+
+@pytest.mark.parametrize("compiled", BOTH)
+def test_who_waits_for_a_compiler_is_told(compiled, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("gfn_design.compiled.compiled", lambda run, *_, **__: run)
+    model = gflownet(environment=SHORT, compiled=compiled)
+    options = {"max_steps": 1, "enable_progress_bar": True, "callbacks": [Progress()]}
+    trainer(tmp_path, **options).fit(model, datamodule=TableData())
+    assert ("compiling" in capsys.readouterr().out) == compiled
 
 
 class EachEnd(Callback):

@@ -129,6 +129,8 @@ class Progress(ProgressBar):
                 mininterval=every,
                 dynamic_ncols=True,
             )
+            if getattr(pl_module, "compiled", False):
+                self.bar.write("compiling: the first batches take from ten seconds to two minutes")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
