@@ -116,9 +116,16 @@ def _in_pieces(x: Tensor, weight: Tensor) -> Tensor:
     One product of few rows keeps two threads busy for little more than half of the time.
     """
     outputs, pieces = weight.shape[1], _threads()
-    pays = x.device.type == "cpu" and outputs % pieces == 0 and outputs // pieces >= PIECE
-    # A graph of any number of rows does not ask: it would be compiled anew for few and for many.
-    if pieces == 1 or not pays or not statically_known_true(len(x) < FEW_ROWS):
+    pays = (
+        pieces > 1
+        and x.device.type == "cpu"
+        and not torch.is_grad_enabled()  # the gradient would be of pieces as well, to be added up
+        and outputs % pieces == 0
+        and outputs // pieces >= PIECE
+        # A graph of any number of rows would be compiled anew for few and for many, if it asked.
+        and statically_known_true(len(x) < FEW_ROWS)
+    )
+    if not pays:
         return x @ weight
     columns = weight.unflatten(1, (pieces, -1)).transpose(0, 1)
     return torch.bmm(x.expand(pieces, *x.shape), columns).transpose(0, 1).flatten(1)
