@@ -21,6 +21,7 @@ _EXPORTS = {
     "DAG": "gfn_design.environments.dag",
     "DataModule": "gfn_design.data.base",
     "DetailedBalance": "gfn_design.objectives.balance",
+    "DivergenceError": "gfn_design.divergence",
     "EnergyData": "gfn_design.data.energy",
     "Environment": "gfn_design.environments.base",
     "Exploration": "gfn_design.sampling.exploration",
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from gfn_design.data.functions import CommandData, FunctionData
     from gfn_design.data.molecules import MoleculeData, Term
     from gfn_design.data.tasks import HypergridData, KmerData, MotifData
+    from gfn_design.divergence import DivergenceError
     from gfn_design.environments.atoms import Atoms
     from gfn_design.environments.base import Environment
     from gfn_design.environments.blocks import block_smiles

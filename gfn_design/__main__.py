@@ -1,6 +1,8 @@
 """The command ``gfn-design``: a thin front that checks everything before torch is imported."""
 
 import argparse
+import errno
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -19,6 +21,16 @@ examples:
   gfn-design evaluate runs/six6
   gfn-design compare --config configs/compare/demo.yaml
 """
+
+
+OF_THE_MACHINE = {  # what a person mends outside of this program
+    getattr(errno, name)
+    for name in (
+        "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENAMETOOLONG", "EFBIG", "EMFILE", "ENFILE",
+        "EIO", "ENOTDIR", "EISDIR", "ELOOP", "ESTALE", "ENODEV", "ENXIO", "EBUSY", "ENOMEM",
+    )
+    if hasattr(errno, name)
+}  # fmt: skip
 
 
 class Parser(argparse.ArgumentParser):
@@ -107,7 +119,12 @@ def parser() -> Parser:
     sample.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
     sample.add_argument("-n", type=int, default=1000, help="distinct candidates (default: 1000)")
     sample.add_argument("--seed", type=int, default=0, help="another one draws others")
-    sample.add_argument("--output", type=Path, metavar="FOLDER", help="default: the run's folder")
+    sample.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="default: the next RUN/sample-<number>"
+    )
+    sample.add_argument(
+        "--overwrite", action="store_true", help="replace the candidates that are in FOLDER"
+    )
     sample.add_argument("--pick", type=int, metavar="N", help="keep N that are far from each other")
     sample.add_argument(
         "--reference",
@@ -163,7 +180,8 @@ def parser() -> Parser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0; 1 if runs of a comparison failed; 2 for a mistake in the input; 130 if stopped.
+    0; 1 if runs of a comparison failed; 2 for a mistake in the input, or a disk that is full or
+    not to be written to; 128 and the number of the signal if stopped, 130 by Ctrl-C.
     """
     try:
         known, rest = parser().parse_known_args(arguments)
@@ -182,8 +200,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"gfn-design: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
-        print(f"gfn-design: stopped{'; ' if stopped.args else ''}{stopped}", file=sys.stderr)
-        return 130
+        print(f"gfn-design: stopped{'; ' if str(stopped) else ''}{stopped}", file=sys.stderr)
+        return getattr(stopped, "exit_code", 130)
+    except BrokenPipeError:  # as of `gfn-design ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"gfn-design: {where}{error.strerror}; mend that and try again", file=sys.stderr)
+        return 2
 
 
 def _overrides(rest: list[str]) -> list[tuple[str, str]]:

@@ -44,7 +44,7 @@ def burst(module: Any, optimizer: Any, closure: Callable[[], Any], most: int) ->
     end = monotonic() + SECONDS
     bare = _is_bare(trainer)
     room = min(most, _room(trainer))
-    if module.looping and module.losses is None:
+    if module.looping and module.loss_names is None:
         room = 1  # the next has a loop
     loop = module.loop_of(optimizer.optimizer) if bare and not _goes_singly(trainer) else None
     if loop:
@@ -61,10 +61,18 @@ def burst(module: Any, optimizer: Any, closure: Callable[[], Any], most: int) ->
             optimizer.optimizer.step()
         else:
             optimizer.step(closure=closure)
+        _check(module)
         _next_batch(trainer)
         if monotonic() > end:
             break
     optimizer.step(closure=closure)
+    _check(module)
+
+
+def _check(module: Any) -> None:
+    """Look at every update, unless that would be to wait for a GPU."""
+    if module.device.type == "cpu":
+        module.check_weights()
 
 
 def _overrides(part: Any, base: type, hooks: tuple[str, ...]) -> bool:

@@ -1,6 +1,5 @@
 """Distinct objects from a trained module, best first, in files that other tools open."""
 
-import csv
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from gfn_design.environments.base import Environment
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import estimated_log_probability
+from gfn_design.files.tables import write_table
+from gfn_design.files.whole import whole_files
 from gfn_design.sampling.found import object_keys
 from gfn_design.sampling.noise import CANDIDATES
 
@@ -203,7 +204,7 @@ def write_candidates(
     Sequences of letters go to ``candidates.fasta``; molecules to ``candidates.smi``,
     ``candidates.sdf`` (with all columns as properties) and a picture of the first, and have columns
     that describe them (see `gfn_design.report.molecules`). The data may have columns of its own.
-    Each file is written beside its place and then moved there, so that none is ever half written.
+    All files take their places together, when all are on the disk.
 
     Args:
         candidates: In the order in which they are written.
@@ -215,9 +216,18 @@ def write_candidates(
         The files.
 
     Raises:
-        InputError: The folder is a file; or the reference cannot be read, or is given where
+        InputError: They cannot be written; or the reference cannot be read, or is given where
             objects are no molecules.
     """
+    with whole_files(folder) as part:
+        files = write_into(part, candidates, module, reference)
+    return [folder / file.name for file in files]
+
+
+def write_into(
+    folder: Path, candidates: list[Candidate], module: "GFlowNet", reference: Path | None = None
+) -> list[Path]:
+    """What `write_candidates` writes, into a folder that is there."""
     environment, texts = module.environment, [c.text for c in candidates]
     more, smiles = module.data.columns(environment, texts), smiles_of(candidates, module)
     if reference is not None and smiles is None:
@@ -228,40 +238,33 @@ def write_candidates(
         more = {"smiles": smiles} | more | describe(smiles, reference)
     if environment.molecules:
         more["path"] = [c.path or "" for c in candidates]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"{folder}: is a file; choose another --output") from error
     names = {"rank": [str(c.rank) for c in candidates]}
     if not (environment.molecules and type(environment).smiles is Environment.smiles):
         names["sequence" if isinstance(environment, Sequence) else "object"] = texts
     table = names | more | _numbers(candidates)
-    part = folder / "candidates.part"
-    with part.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
-    files = [part.replace(folder / "candidates.csv")]
+    files = [folder / "candidates.csv"]
+    write_table(files[0], table)
     if isinstance(environment, Sequence) and not environment.separator:
-        part.write_text(
-            "".join(f">candidate_{c.rank} reward={c.reward:.6g}\n{c.text}\n" for c in candidates)
-        )
-        files.append(part.replace(folder / "candidates.fasta"))
+        files.append(folder / "candidates.fasta")
+        lines = (f">candidate_{c.rank} reward={c.reward:.6g}\n{c.text}\n" for c in candidates)
+        files[-1].write_text("".join(lines))
     if smiles:
-        from gfn_design.report.molecules import draw_grid, write_sdf
-
-        part.write_text(
-            "".join(
-                f"{text} candidate_{c.rank}\n" for text, c in zip(smiles, candidates, strict=True)
-            )
-        )
-        files.append(part.replace(folder / "candidates.smi"))
-        write_sdf(part, smiles, table)
-        files.append(part.replace(folder / "candidates.sdf"))
-        legends = [f"{c.rank}: score {c.score:.3g}" for c in candidates[:PICTURED]]
-        part.write_bytes(draw_grid(smiles[:PICTURED], legends))
-        files.append(part.replace(folder / "candidates.png"))
+        files += _write_molecules(folder, candidates, smiles, table)
     return files
+
+
+def _write_molecules(
+    folder: Path, candidates: list[Candidate], smiles: list[str], table: dict[str, list[str]]
+) -> list[Path]:
+    from gfn_design.report.molecules import draw_grid, write_sdf
+
+    smi, sdf, png = (folder / f"candidates.{kind}" for kind in ("smi", "sdf", "png"))
+    lines = (f"{text} candidate_{c.rank}\n" for text, c in zip(smiles, candidates, strict=True))
+    smi.write_text("".join(lines))
+    write_sdf(sdf, smiles, table)
+    legends = [f"{c.rank}: score {c.score:.3g}" for c in candidates[:PICTURED]]
+    png.write_bytes(draw_grid(smiles[:PICTURED], legends))
+    return [smi, sdf, png]
 
 
 def _numbers(candidates: list[Candidate]) -> dict[str, list[str]]:

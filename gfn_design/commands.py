@@ -1,6 +1,7 @@
 """What each command does; heavy imports wait until the input has been checked."""
 
 import argparse
+import itertools
 import os
 import re
 import tempfile
@@ -118,11 +119,11 @@ def _print_keys(value: Any, key: str) -> None:
 
 def _train(config: dict[str, Any], folder: Path) -> None:
     """Train into a folder and say in words what came out."""
-    started = time.monotonic()
+    started, here = time.monotonic(), folder.absolute()
     print("loading ...", flush=True)
     from gfn_design import run
 
-    trained, evaluation, candidates = run.fit(config, folder)
+    _, evaluation, candidates = run.fit(config, folder)
     print(f"\ntrained and evaluated in {time.monotonic() - started:.0f} s\n")
     wide = max([6, *(len(c.text) for c in candidates[:10])])
     print(f"{'rank':>4}  {'design':{wide}}  {'score':>8}  {'reward':>8}  {'drawn':>6}")
@@ -130,17 +131,17 @@ def _train(config: dict[str, Any], folder: Path) -> None:
         print(f"{c.rank:>4}  {c.text:{wide}}  {c.score:8.4g}  {c.reward:8.4g}  {c.draws:>6}")
     print()
     _print_metrics(evaluation.metrics)
-    start = run.first_logged(folder, "D_TV")
+    start = run.first_logged(here, "D_TV")
     if start is not None:
         print(
             f"exact D_TV went from {start:.3f} to {evaluation.metrics['D_TV']:.3f}; as diverse as "
             f"{evaluation.metrics['effective']:,.0f} equally likely designs "
             f"(the target: {evaluation.metrics['target_effective']:,.0f})"
         )
-    start = run.first_logged(folder, "mean_reward")
+    start = run.first_logged(here, "mean_reward")
     if start is not None:
         print(f"mean reward went from {start:.4g} to {evaluation.metrics['mean_reward']:.4g}")
-    print(f"results are in {trained.folder}/ (its README.md says what each file is)")
+    print(f"results are in {folder}/ (its README.md says what each file is)")
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:
@@ -159,20 +160,36 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
     from gfn_design.candidates import draw_candidates, pick_diverse, write_candidates
     from gfn_design.run import open_run
 
+    folder = options.output or _free(options.run)
+    here, reference = folder.absolute(), options.reference and options.reference.absolute()
+    if (here / "candidates.csv").exists() and not options.overwrite:
+        raise InputError(
+            f"{folder}: holds candidates already; choose another --output, or give --overwrite"
+        )
     run = open_run(options.run)
-    folder = options.output or options.run
+    print(f"drawing {options.n:,} candidates ...", flush=True)
     candidates, draws = draw_candidates(run.module, options.n, options.seed)
     drawn = len(candidates)
     if options.pick is not None:
         candidates = pick_diverse(candidates, run.module, options.pick)
-    files = write_candidates(candidates, run.module, folder, options.reference)
+    print("describing them ...", flush=True)
+    files = write_candidates(candidates, run.module, here, reference)
     which = "" if options.pick is None else f", {len(candidates)} of them far apart"
     print(f"{drawn} distinct candidates from {draws:,} draws{which}, best first:")
     for path in files:
-        print(f"  {path}")
+        print(f"  {folder / path.name}")
     if drawn < options.n:
         print(f"fewer than the {options.n} asked for: {draws:,} draws held no more")
     return 0
+
+
+def _free(run: Path) -> Path:
+    """A folder in a run's that holds nothing yet: what was drawn before stays."""
+    return next(
+        folder
+        for folder in (run / f"sample-{number}" for number in itertools.count(1))
+        if not folder.exists()
+    )
 
 
 def evaluate(options: argparse.Namespace, overrides: Overrides) -> int:
@@ -192,12 +209,13 @@ def compare(options: argparse.Namespace, overrides: Overrides) -> int:
     from gfn_design.compare.grid import load_grid
 
     grid, folder = load_grid(options.config), options.output or _folder(options.config)
+    here = folder.absolute()
     print(f"checking {len(grid.cells)} runs ...", flush=True)
     from gfn_design.compare.report import write_report
     from gfn_design.compare.runner import run_grid
 
-    failures = run_grid(grid, folder, jobs)
-    print(write_report(grid, folder, failures))
+    failures = run_grid(grid, here, jobs)
+    print(write_report(grid, here, failures))
     print(f"results are in {folder}/ (its README.md says what each file is)")
     return 1 if failures else 0
 
@@ -211,10 +229,7 @@ def mine(options: argparse.Namespace, overrides: Overrides) -> int:
     if path.suffix.lower() != ".csv":
         raise InputError(f"{path}: the fragments are written as CSV; give --output a name in .csv")
     found = mine_file(source, options.at_least)
-    try:
-        write_vocabulary((fragment for fragment, _ in found), path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    write_vocabulary((fragment for fragment, _ in found), path)
     print(f"{len(found)} fragments, the most frequent first:")
     for fragment, count in found[:10]:
         print(f"{count:>6}  {fragment.smiles}  points {' '.join(map(str, fragment.points))}")

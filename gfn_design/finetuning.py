@@ -12,6 +12,9 @@ from torch.optim import Adam
 from gfn_design.compiled import loss_of
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
+from gfn_design.files.checkpoints import latest_checkpoint
+from gfn_design.files.run_folder import CONFIG
+from gfn_design.learned_reward import calibrate
 from gfn_design.objectives.balance import penalty
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.objectives.trust_region import TrustRegion
@@ -115,22 +118,22 @@ class FineTuning:
             return
         self._take_policy(module)
         if self.known is not None:
-            self._read_known(module, self.known)
+            self.objects = self._read_known(module, self.known)
         shape = (module.batch_size, module.environment.max_steps)  # the first batch, on all ranks
         noise = uniform_noise(shape, module.device, module.seed, TRAINING, 0, 0)
         drawn = sample(module.environment, module.policy, noise)
         fit_to(module, drawn._replace(log_reward=module.state_reward()(drawn.objects)))
         module.reward_calls += module.batch_size
+        if self.known is not None:
+            self._reward_known(module, self.known)
         if module.slow is not None:
             module.slow.load_state_dict(module.policy.state_dict())
         self.begun = True
 
     def _take_policy(self, module: "GFlowNet") -> None:
-        from gfn_design.run import CHECKPOINT, CONFIG, load_checkpoint
-
         if not (self.run / CONFIG).exists():
             raise InputError(f"{self.run}: holds no run (no {CONFIG} in it) to start from")
-        content, policy = load_checkpoint(self.run / CHECKPOINT), module.policy
+        content, policy = latest_checkpoint(self.run)[1], module.policy
         here, there = module.environment.describe(), content.get("environment")
         if here != there:
             raise InputError(
@@ -156,7 +159,7 @@ class FineTuning:
         if policy.prior is not None:
             policy.prior.forward_policy.load_state_dict(policy.forward_policy.state_dict())
 
-    def _read_known(self, module: "GFlowNet", path: Path) -> None:
+    def _read_known(self, module: "GFlowNet", path: Path) -> Tensor:
         rows = read_objects(path)
         objects = []
         for text, where in rows:
@@ -167,13 +170,15 @@ class FineTuning:
             if not is_object(module.environment, state):
                 raise InputError(f"{path}, {where}: '{text}' is not finished")
             objects.append(state)
-        self.objects = torch.cat(objects)
+        return torch.cat(objects)
+
+    def _reward_known(self, module: "GFlowNet", path: Path) -> None:
+        self.log_reward = module.state_reward()(self.objects).float()
         try:
-            log_reward = module.log_reward(self.objects).clamp(min=module.least)
-            self.log_reward = (log_reward - module.log_copies(self.objects)).float()
+            module.check_rewards(self.objects, self.log_reward)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        module.reward_calls += len(rows)
+        module.reward_calls += len(self.objects)
 
     def losses(self, module: "GFlowNet", update: int) -> dict[str, Tensor]:
         """The loss of known objects while they are learned from, at an update of some number."""
@@ -187,9 +192,8 @@ class FineTuning:
         row = (noise[:, 0] * len(self.objects)).long()
         walked = sample_backward(environment, policy, self.objects[row], noise[:, 1:])
         log_z = log_z_of(environment, policy, module.objective)
-        reward = self.log_reward[row].clamp(min=module.objective.min_log_reward)
         scored = score(environment, policy, walked)
-        residual = log_z + (scored.log_pf - scored.log_pb.detach()).sum(1) - reward
+        residual = log_z + (scored.log_pf - scored.log_pb.detach()).sum(1) - self.log_reward[row]
         return {"known": penalty(residual, "huber").mean()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -210,14 +214,17 @@ def fit_to(module: "GFlowNet", drawn: Trajectories) -> None:
 
     Args:
         module: Whose log Z and critic begin.
-        drawn: Of its policy, with log-rewards.
+        drawn: Of its policy, with log-rewards as they are learned from before there is a scale.
     """
     environment, policy, objective = module.environment, module.policy, module.objective
     with torch.no_grad():
+        module.check_rewards(drawn.objects, drawn.log_reward)
         scored = score(environment, policy, drawn)
+        calibrate(objective, scored, lambda x: x)  # all ranks have the same batch
+        drawn = drawn._replace(log_reward=module.state_reward().rescaled(drawn.log_reward))
         if objective.head not in ("flow", "edges"):
-            reward = drawn.log_reward.clamp(min=objective.min_log_reward)
-            objective.log_z.fill_((reward + (scored.log_pb - scored.log_pf).sum(1)).mean())
+            of_each = drawn.log_reward + (scored.log_pb - scored.log_pf).sum(1)
+            objective.log_z.fill_(of_each.mean())
     if policy.critic is None:
         return
     parameters = list(policy.critic.parameters())

@@ -24,11 +24,14 @@ from gfn_design.compiled import (
     warn,
 )
 from gfn_design.data.base import DataModule
+from gfn_design.divergence import DivergenceError, are_finite, diverged
 from gfn_design.environments.base import Environment
+from gfn_design.environments.walks import every_state_is_an_object
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation, evaluate
 from gfn_design.evaluation.exact import Target, target_distribution
 from gfn_design.finetuning import FineTuning
+from gfn_design.learned_reward import LearnedReward, calibrate, penalty_of
 from gfn_design.loop import Learned, Loop, NotCompiledError
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.objectives.trust_region import TrustRegion, TrustRegionAdam
@@ -73,7 +76,6 @@ from gfn_design.training_step import (
     unpacked,
 )
 
-REJECTED = 20.0  # nats less for objects that the environment rejects
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
 CPU = torch.device("cpu")
 CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
@@ -172,20 +174,25 @@ class GFlowNet(LightningModule):
                 f"{type(backward_objective).__name__} has no backward policy to train; "
                 f"set backward: learned (it is {backward})"
             )
-        if objective.scores_states and environment.fixed_length:
-            raise InputError(
-                f"{type(objective).__name__} needs an environment all of whose states are objects, "
-                f"got {environment.describe()}"
-            )
         if objective.scores_states and environment.copies:
             raise InputError(
                 f"{type(objective).__name__} asks the reward of every state, and in "
                 f"{environment.describe()} several states are one object, and some are none"
             )
+        if objective.scores_states and not every_state_is_an_object(environment):
+            raise InputError(
+                f"{type(objective).__name__} needs an environment all of whose states are objects, "
+                f"got {environment.describe()}"
+            )
         if environment.n_backward_actions == 1:  # nothing to learn
             backward_objective = None
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        if batch_size < objective.least_batch:
+            raise InputError(
+                f"{type(objective).__name__} compares the trajectories of a batch; set batch_size "
+                f"to {objective.least_batch} or more, got {batch_size}"
+            )
         if updates < 1:
             raise InputError(f"updates must be at least 1, got {updates}")
         if objective.on_policy:
@@ -251,12 +258,6 @@ class GFlowNet(LightningModule):
             raise InputError(f"lr, critic_lr and log_z_lr must not be negative, got {rates}")
         self.environment, self.objective = environment, objective
         self.backward_objective = backward_objective
-        self.least = objective.min_log_reward
-        if environment.copies or environment.rejects:
-            # The least reward is of an object; the share of one of its states may be less.
-            objective.min_log_reward = -math.inf
-            if backward_objective is not None:
-                backward_objective.min_log_reward = -math.inf
         value = {"critic": critic, "flow": network}.get(objective.head or "")
         back = backward_objective is not None and backward_objective.needs_critic
         self.policy = Policy(
@@ -317,7 +318,7 @@ class GFlowNet(LightningModule):
         self.parts = Parts(*modules, exploration, search, self.opening, walks, learn)
         self._batch: Batch | None = None  # the latest that was not taken in a loop
         self._used = 0  # updates made with it
-        self.losses: Losses | None = None  # of the latest batch outside of loops
+        self._latest_losses: Losses | None = None  # outside of loops, as constants
         self._loop: Loop | None = None
         self.looping = self.static and burst > 1
         self._learned: Learned | None = None  # in a loop, and not logged yet
@@ -333,6 +334,7 @@ class GFlowNet(LightningModule):
         self._data: DataModule | None = None
         self._target: Target | None = None
         self._modes: Tensor | None = None
+        self._learned_reward: tuple[LearnedReward, ...] = ()  # no part of the module's state
         if schedule is not None and isinstance(schedule(self._optimizer()), ReduceLROnPlateau):
             raise InputError("a schedule counts updates, and ReduceLROnPlateau looks at a metric")
 
@@ -361,7 +363,8 @@ class GFlowNet(LightningModule):
     def _take(self, data: DataModule) -> None:
         """Another reward has another target and other modes."""
         self._data, self._target, self._modes = data, None, None
-        self._loop = self.losses = None  # the next batch is a first one
+        self._loop = self._latest_losses = None  # the next batch is a first one
+        self._learned_reward = ()
 
     def noise(self, n: int, stream: int, draw: int) -> Tensor:
         """The randomness of `n` trajectories on this rank."""
@@ -393,11 +396,11 @@ class GFlowNet(LightningModule):
         reward = self.data.reward_on(objects.device)
         with torch.autocast(objects.device.type, enabled=False):  # in full precision always
             scores = reward.score(objects)
-            log_reward = reward.log_of(scores) - self._penalty(objects)
-        self._check(objects, log_reward)
+            log_reward = reward.log_of(scores) - penalty_of(self.environment, objects)
+        self.check_rewards(objects, log_reward)
         return scores, log_reward
 
-    def _check(self, objects: Tensor, log_reward: Tensor) -> None:
+    def check_rewards(self, objects: Tensor, log_reward: Tensor) -> None:
         """Refuse log-rewards that nothing can be learned from."""
         if log_reward.shape != (len(objects),):
             raise InputError(
@@ -422,14 +425,18 @@ class GFlowNet(LightningModule):
                     self.slow.parameters(), self.policy.parameters(), strict=True
                 ):
                     slow.lerp_(fast, self.copy_rate)
-            if self.updates == 1 and self.replay is None:
+            first = self.draws == 0 and not bool(self.objective.calibrated)
+            if self.updates == 1 and self.replay is None and not first:
                 # If a loop follows, the compiled step might not be called again.
-                once = self.looping and self.losses is None
-                batch, self.losses, gradients = (play if once else self.play)(*self._request())
+                once = self.looping and self.loss_names is None
+                batch, losses, gradients = (play if once else self.play)(*self._request())
+                self._note(losses)
                 self._accept(batch)
-                return batch, self.losses, gradients
+                return batch, losses, gradients
             if self._batch is None or self._used == self.updates:
                 batch = collect(*self._request())
+                if first:
+                    batch = self._calibrated(batch)
                 if self.updates > 1 and self.objective.on_policy:
                     whole = self.objective.needs_policy
                     then = score(self.environment, self.policy, batch.drawn, all_actions=whole)
@@ -438,6 +445,7 @@ class GFlowNet(LightningModule):
             self._used += 1
             assert self._batch is not None
             learned = self.parts.learn(self._with_replayed(self._batch), None)
+            self._note(learned[0])
             if isinstance(self.replay, PrioritizedReplay):
                 self.replay.learned(self.objective.errors)
             return self._batch, *learned
@@ -454,17 +462,25 @@ class GFlowNet(LightningModule):
         )
         return self.parts, self.state_reward(), noise
 
-    def state_reward(self) -> Reward:
-        """log R of finished states, which share the reward of their object evenly."""
-        reward, environment = self.data.reward_on(self.device), self.environment
-        if not environment.copies and not environment.rejects:
-            return reward
+    def state_reward(self) -> LearnedReward:
+        """log R of finished states as it is learned from; see `LearnedReward`."""
+        reward = self.data.reward_on(self.device)
+        if not self._learned_reward or self._learned_reward[0].reward is not reward:
+            learned = LearnedReward(reward, self.environment, self.objective, self.log_copies)
+            self._learned_reward = (learned,)
+        return self._learned_reward[0]
 
-        def share(states: Tensor) -> Tensor:
-            whole = reward(states).clamp(min=self.least) - self._penalty(states)
-            return whole - self.log_copies(states).to(whole)
-
-        return share
+    def _calibrated(self, batch: Batch) -> Batch:
+        """The first batch, its log-rewards as they are learned from once it has told the scale."""
+        drawn, back, at = batch.drawn, batch.back, batch.log_reward_at
+        self.check_rewards(drawn.objects, drawn.log_reward)
+        calibrate(self.objective, score(self.environment, self.policy, drawn), self._gather)
+        rescaled = self.state_reward().rescaled
+        return batch._replace(
+            drawn=drawn._replace(log_reward=rescaled(drawn.log_reward)),
+            back=back and back._replace(log_reward=rescaled(back.log_reward)),
+            log_reward_at=at if at is None else rescaled(at),
+        )
 
     def log_copies(self, objects: Tensor) -> Tensor:
         """log of among how many states each object's reward is shared: ``float64[batch]``.
@@ -474,13 +490,13 @@ class GFlowNet(LightningModule):
         copies = self.environment.log_copies(objects)
         return copies if self.policy.prior is None else torch.zeros_like(copies)
 
-    @torch.compiler.disable(reason="objects are refused in Python")
-    def _penalty(self, objects: Tensor) -> Tensor:
-        """What is taken off log R of objects that are rejected, in nats."""
-        if not self.environment.rejects:
-            return torch.zeros(len(objects), device=objects.device)
-        bad = [reason is not None for reason in self.environment.rejected_for(objects)]
-        return REJECTED * torch.tensor(bad, dtype=torch.float32, device=objects.device)
+    def _note(self, losses: Losses) -> None:
+        self._latest_losses = {name: loss.detach() for name, loss in losses.items()}
+
+    @property
+    def loss_names(self) -> list[str] | None:
+        """Of the latest batch outside of loops; None if there was none with this reward."""
+        return None if self._latest_losses is None else [*self._latest_losses]
 
     def _lots(self, n: int) -> Tensor:
         """The randomness that heads are drawn with."""
@@ -497,7 +513,7 @@ class GFlowNet(LightningModule):
         """Takes whole batches, where nothing has to be done between their gradient and update."""
         if not (
             self.looping
-            and self.losses is not None
+            and self.loss_names is not None
             and self.device.type == "cpu"  # elsewhere it would wait for the device at every batch
             and (self._trainer is None or self._trainer.precision == "32-true")
             and Loop.suits(optimizer)
@@ -516,7 +532,7 @@ class GFlowNet(LightningModule):
         """Count batches that a loop has learned from; the next `training_step` logs the last."""
         batches = len(learned.objects)
         objects = learned.objects.flatten(0, 1)
-        self._check(objects, learned.log_reward.flatten())
+        self.check_rewards(objects, learned.log_reward.flatten())
         self.draws += batches
         self._count(objects, batches, len(objects))
         self._learned = learned
@@ -534,7 +550,7 @@ class GFlowNet(LightningModule):
         if objects.is_cuda:
             self._unchecked.append((objects.clone(), log_reward.clone()))
         else:
-            self._check(objects, log_reward)
+            self.check_rewards(objects, log_reward)
         self.draws += 1
         self._batch, self._used = batch, 0
         if self.exploration is not None:
@@ -562,10 +578,13 @@ class GFlowNet(LightningModule):
 
         Raises:
             InputError: A reward is NaN, infinite or not positive.
+            DivergenceError: On a GPU, a weight is not finite.
         """
         if self._unchecked:  # and still unchecked if it is refused
-            self._check(*map(torch.cat, zip(*self._unchecked, strict=True)))
+            self.check_rewards(*map(torch.cat, zip(*self._unchecked, strict=True)))
             self._unchecked.clear()
+        if self.device.type != "cpu":
+            self.check_weights()
         self.found.update(self._gather)
 
     def _gather(self, x: Tensor) -> Tensor:
@@ -583,6 +602,21 @@ class GFlowNet(LightningModule):
             losses, gradients = self._count_batch()
         set_gradients(optimizer, losses, gradients)
 
+    def check_weights(self) -> None:
+        """Refuse to go on where the latest update has left anything but numbers.
+
+        Raises:
+            DivergenceError: A weight is not finite.
+        """
+        if not are_finite(p for p in self.parameters() if p.requires_grad):
+            raise self._diverged()
+
+    def _diverged(self) -> DivergenceError:
+        batch = self._batch
+        log_reward = torch.zeros(1) if batch is None else batch.drawn.log_reward
+        losses = {name: float(loss) for name, loss in (self._latest_losses or {}).items()}
+        return diverged(self.draws, losses, log_reward, self.learning_rates["policy"])
+
     def _count_batch(self) -> tuple[Losses, Gradients | None]:
         """The next batch, counted and logged; or the last of a loop, whose update is made."""
         if self._learned is not None:
@@ -598,8 +632,12 @@ class GFlowNet(LightningModule):
         if self.start is not None:
             update = self.draws * self.updates + self._used
             losses = losses | self.start.losses(self, update)
+            self._note(losses)
         if self.draws > before:  # not an earlier one again
             self._count(drawn.objects, 1, self._asked(batch))
+        seen = self.device.type == "cpu"  # elsewhere one would wait for them; see `catch_up`
+        if seen and not math.isfinite(sum(float(loss.detach()) for loss in losses.values())):
+            raise self._diverged()
         if self._is_logged():
             length = drawn.alive.sum(1).float()
             self._log_batch(drawn.objects, drawn.log_reward, length, losses)
@@ -624,12 +662,14 @@ class GFlowNet(LightningModule):
     ) -> None:
         """Log what the progress bar and the log show; Lightning's logging is slow, so rarely."""
         self.catch_up()
-        log_reward = log_reward + self.log_copies(objects).float()  # of the object
+        # As it is learned from, but of the object.
+        log_reward = log_reward + self.log_copies(objects).float() + self.objective.log_scale
         columns: dict[str, Tensor | float] = {
             "trajectories": float(self.trajectories),
             "reward": log_reward.exp().mean(),
             "log_reward": log_reward.mean(),
             "distinct": float(len(self.found)),
+            "floored": self.state_reward().floored(log_reward),
             "log_z": self.log_z,
             "length": length.mean(),
         }
@@ -648,7 +688,8 @@ class GFlowNet(LightningModule):
     @property
     def log_z(self) -> float:
         """The estimate of log Z, in nats."""
-        return float(log_z_of(self.environment, self.policy, self.objective))
+        learned = log_z_of(self.environment, self.policy, self.objective)
+        return float(learned) + float(self.objective.log_scale)
 
     @property
     def target(self) -> Target | None:
@@ -694,8 +735,7 @@ class GFlowNet(LightningModule):
         if self.replay is not None:
             self.replay.to(self.device)
         self.begin()
-        fresh = self.draws == 0 and self.trainer.val_check_interval
-        if fresh and self.trainer.logger is not None and self.trainer.limit_val_batches:
+        if self.draws == 0 and self.trainer.logger is not None and self.trainer.limit_val_batches:
             metrics = self.calls() | self.evaluate().metrics
             for logger in self.trainer.loggers:
                 logger.log_metrics(metrics, step=0)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
+from gfn_design.environments.walks import every_state_is_an_object
 from gfn_design.errors import InputError
 from gfn_design.sampling.trajectories import Reward, Scored, Trajectories
 
@@ -66,10 +67,10 @@ class StopGuide(Guide):
         self.largest, self.floor = math.log(threshold) + 1e-6, floor
 
     def prepare(self, environment: Environment) -> None:
-        if environment.fixed_length:
+        if not every_state_is_an_object(environment):
             raise InputError(
-                f"StopGuide needs an environment with a stop action, got {environment.describe()}; "
-                "use RewardGuide"
+                "StopGuide needs an environment all of whose states are objects, got "
+                f"{environment.describe()}; use RewardGuide for sequences of one length"
             )
         if environment.copies:
             raise InputError(

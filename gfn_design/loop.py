@@ -16,6 +16,7 @@ from torch.func import functional_call, grad
 from torch.optim import Adam
 
 from gfn_design.compiled import ON_CPU, Losses, compiled, loss_of, repeat_while
+from gfn_design.divergence import are_finite, diverged
 from gfn_design.sampling.noise import TRAINING
 from gfn_design.sampling.trajectories import Reward
 from gfn_design.training_step import Noise, Parts, collect, losses, recorder_of
@@ -91,8 +92,8 @@ class Loop:
     """
 
     def __init__(self, module: GFlowNet, optimizer: Adam) -> None:
-        assert module.losses is not None
-        self.module, self.optimizer, self.names = module, optimizer, [*module.losses]
+        assert module.loss_names is not None
+        self.module, self.optimizer, self.names = module, optimizer, module.loss_names
         self.reward, self.step = module.state_reward(), _Step(module.parts)
         names = {p: name for name, p in self.step.named_parameters()}
         apart = [
@@ -159,8 +160,9 @@ class Loop:
             tuple(group.flat(x) for group, x in zip(self.groups, kind, strict=True))
             for kind in changing
         ]
-        try:
-            *new, objects, log_reward, found = self.run(
+
+        def run(batches: int) -> tuple[Any, ...]:
+            return self.run(
                 self.step,
                 self.reward,
                 self.groups,
@@ -169,12 +171,17 @@ class Loop:
                 *state,
                 torch.zeros(len(self.names)),
             )
+
+        try:
+            *new, objects, log_reward, found = run(batches)
         except Exception as error:  # whatever a compiler chain may raise
             if self.compiled:
                 raise
             raise NotCompiledError(str(error) or type(error).__name__) from error
         # Before anything has changed, for a reward may be none; without the rest of the buffers.
         named = dict(zip(self.names, found.unbind(), strict=True))
+        if not are_finite((*new[0], found)):
+            self._refuse(run, batches)
         module.accept(Learned(objects[:batches].clone(), log_reward[:batches].clone(), named))
         for kind, flats in zip(changing, new, strict=True):
             for group, old, flat in zip(self.groups, kind, flats, strict=True):
@@ -186,6 +193,25 @@ class Loop:
         if self.compiled:
             self.seconds = (monotonic() - began) / batches
         self.compiled = True
+
+    def _refuse(self, run: Callable[[int], tuple[Any, ...]], batches: int) -> None:
+        """Say after which of some batches the weights are no numbers; none has been changed.
+
+        Raises:
+            DivergenceError: Always, but where a reward is at fault (InputError).
+        """
+        good, bad = 0, batches
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            values, *_, found = run(middle)
+            learned = (*values, found)
+            good, bad = (middle, bad) if are_finite(learned) else (good, middle)
+        *_, objects, log_reward, found = run(bad)
+        objects, log_reward = objects[:bad].flatten(0, 1), log_reward[:bad]
+        self.module.check_rewards(objects, log_reward.flatten())
+        losses = dict(zip(self.names, found.tolist(), strict=True))
+        number = self.module.draws + bad
+        raise diverged(number, losses, log_reward[-1], self.optimizer.param_groups[0]["lr"])
 
 
 def _apart(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:

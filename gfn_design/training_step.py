@@ -122,7 +122,7 @@ def losses(
 
 @torch.no_grad()
 def log_z_of(environment: Environment, policy: Policy, objective: Objective) -> Tensor:
-    """The estimate of log Z, in nats: learned as such, or log F of the source."""
+    """The estimate of log Z less the scale of rewards: learned as such, or log F of the source."""
     if objective.head not in ("flow", "edges"):
         return objective.log_z.detach()
     source = environment.initial(1)
@@ -184,10 +184,11 @@ def collect(parts: Parts, reward: Reward, noise: Noise, recorder: Recorder | Non
     history = history._replace(log_reward=drawn.log_reward)
     if (guide := backward.guide) is None:
         return batch._replace(back=history)
-    guide.observe(environment, drawn.objects, drawn.log_reward)
+    scale = objective.log_scale  # which guides know nothing of
+    guide.observe(environment, drawn.objects, drawn.log_reward + scale)
     scored = score(environment, policy, history, all_actions=True)
     with torch.autocast(noise.back.device.type, enabled=False):
-        log_guide = guide(environment, history, scored, reward)
+        log_guide = guide(environment, history, scored, lambda states: reward(states) + scale)
     return batch._replace(back=history, log_guide=log_guide)
 
 

@@ -178,7 +178,7 @@ def exact_values(whole, log_z):
     """V_F(s): the mean cost to go over the trajectories through s."""
     scored = whole.score().detach()
     weight = scored.log_pf.sum(1).exp()[:, None] * scored.alive
-    to_go = lambda_sum(step_costs(scored, log_z, UNCLIPPED), 1)
+    to_go = lambda_sum(step_costs(scored, log_z), 1)
     visited = whole.environment.state_index(whole.trajectories.states[:, :-1].flatten(0, 1))
     zeros = torch.zeros(whole.environment.n_states, dtype=torch.float64)
     total = zeros.index_add(0, visited, (weight * to_go).flatten())

@@ -32,9 +32,10 @@ from gfn_design import (
 )
 from gfn_design.__main__ import main
 from gfn_design.evaluation.metrics import total_variation
+from gfn_design.files.checkpoints import load_checkpoint
 from gfn_design.finetuning import read_objects
 from gfn_design.objectives.actor_critic import step_costs
-from gfn_design.run import load_checkpoint, open_run
+from gfn_design.run import open_run
 from gfn_design.sampling.trajectories import score
 
 SOURCE = """
@@ -205,7 +206,7 @@ def test_losses_vanish_at_prior_times_reward(case, objective):
     drawn = module(64, 0, 0)
     scored = score(environment, policy, drawn)
     if objective is ActorCritic:
-        assert step_costs(scored, module.objective.log_z, -12).sum(1).abs().max() < 1e-4
+        assert step_costs(scored, module.objective.log_z).sum(1).abs().max() < 1e-4
     else:
         losses = module.objective(scored, scored.detach())
         assert all(loss.item() < 1e-8 for loss in losses.values())

@@ -35,7 +35,8 @@ from gfn_design.environments.vocabulary import (
 )
 from gfn_design.errors import InputError
 from gfn_design.evaluation.exact import push_forward, target_distribution
-from gfn_design.gflownet import REJECTED, GFlowNet
+from gfn_design.gflownet import GFlowNet
+from gfn_design.learned_reward import REJECTED
 from gfn_design.objectives.balance import ModifiedDetailedBalance, TrajectoryBalance
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from enumeration import UNCLIPPED, Tabular, gradient
+from enumeration import Tabular, gradient
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,7 +77,7 @@ def random_scored(n=6, steps=7, seed=0):
 def test_lambda_one_gives_the_return_less_the_value():
     """sum over k >= t of cost[k] + value[k + 1] - value[k] telescopes."""
     scored = random_scored()
-    cost = step_costs(scored, torch.tensor(0.3), -12.0)
+    cost = step_costs(scored, torch.tensor(0.3))
     advantage = lambda_sum(temporal_difference(cost, scored.value), 1)
     to_go = torch.from_numpy(double_loop(cost.tolist(), 1))
     assert torch.allclose(advantage, to_go - scored.value, rtol=0, atol=1e-12)
@@ -87,13 +87,13 @@ def test_lambda_one_gives_the_return_less_the_value():
 # Against the formulas, one trajectory and one step at a time.
 
 
-def actor_critic_by_hand(now, then, policy_lambda, critic_lambda, log_z, smallest):
+def actor_critic_by_hand(now, then, policy_lambda, critic_lambda, log_z):
     """Section 3.5 of the specification; also the gradient of the policy's loss for log P_F."""
     advantages, targets, means = [], [], []
     for i, alive in enumerate(then.alive.tolist()):
         steps = sum(alive)
         cost = [float(then.log_pf[i, t] - then.log_pb[i, t]) for t in range(steps)]
-        cost[-1] += log_z - max(float(then.log_reward[i]), smallest)
+        cost[-1] += log_z - float(then.log_reward[i])
         value = [*then.value[i, :steps].tolist(), 0.0]
         delta = [cost[t] + value[t + 1] - value[t] for t in range(steps)]
         (ahead,), (further,) = (double_loop([delta], x) for x in (policy_lambda, critic_lambda))
@@ -111,17 +111,13 @@ def actor_critic_by_hand(now, then, policy_lambda, critic_lambda, log_z, smalles
     return {"policy": policy, "critic": critic, "log_z": log_z * np.mean(means)}, slope
 
 
-@pytest.mark.parametrize("smallest", [UNCLIPPED, -12.0, -1.0])
 @pytest.mark.parametrize(("policy_lambda", "critic_lambda"), [(0.99, 1.0), (1.0, 0.9), (0, 0.5)])
-def test_actor_critic_by_hand(policy_lambda, critic_lambda, smallest):
+def test_actor_critic_by_hand(policy_lambda, critic_lambda):
     then, now = random_scored(seed=0), random_scored(seed=1)
     now = now._replace(log_pf=now.log_pf.requires_grad_(), value=now.value.requires_grad_())
-    then = then._replace(log_reward=then.log_reward - 5)
-    assert (then.log_reward < -12).any()
-    assert (then.log_reward > -1).any()
-    objective = ActorCritic(policy_lambda, critic_lambda, 0.3, smallest).double()
+    objective = ActorCritic(policy_lambda, critic_lambda, 0.3).double()
     wanted, slope = actor_critic_by_hand(
-        now, then, policy_lambda, critic_lambda, objective.log_z.item(), smallest
+        now, then, policy_lambda, critic_lambda, objective.log_z.item()
     )
     losses = objective(now, then)
     assert list(losses) == list(wanted)
@@ -135,43 +131,26 @@ def test_critic_target_with_lambda_one_is_the_return():
     """The critic's own values do not enter its Monte-Carlo target."""
     then = random_scored()
     now = then._replace(value=torch.zeros_like(then.value))
-    returns = lambda_sum(step_costs(then, torch.tensor(0.0), -12.0), 1)
+    returns = lambda_sum(step_costs(then, torch.tensor(0.0)), 1)
     wanted = float((returns.square() * then.alive).sum(1).mean())
     for value in (then.value, 5 * then.value, torch.zeros_like(then.value)):
         losses = ActorCritic(critic_lambda=1.0).double()(now, then._replace(value=value))
         assert losses["critic"].item() == pytest.approx(wanted, abs=1e-9)
 
 
-@pytest.mark.parametrize("smallest", [UNCLIPPED, -12.0, -1.0])
-def test_balance_by_hand(smallest):
-    """The mean of (log Z + sum log P_F - sum log P_B - max(log R, smallest))^2."""
+def test_balance_by_hand():
+    """The mean of (log Z + sum log P_F - sum log P_B - log R)^2."""
     now = random_scored()
-    now = now._replace(log_reward=now.log_reward - 5)
-    objective = TrajectoryBalance(0.3, smallest).double()
+    objective = TrajectoryBalance(0.3).double()
     residuals = [
         objective.log_z.item()
         + sum(now.log_pf[i].tolist())
         - sum(now.log_pb[i].tolist())
-        - max(now.log_reward[i].item(), smallest)
+        - now.log_reward[i].item()
         for i in range(len(now.alive))
     ]
     (loss,) = objective(now, now).values()
     assert loss.item() == pytest.approx(np.mean(np.square(residuals)), abs=1e-10)
-
-
-@pytest.mark.parametrize("make", [TrajectoryBalance, ActorCritic])
-def test_small_rewards_are_clipped_at_minus_twelve(make):
-    """By default -30 counts as -12 and -11 as itself; -inf switches the clipping off."""
-    scored, objective = random_scored(), make().double()
-
-    def loss(objective, log_reward):
-        given = scored._replace(log_reward=torch.full_like(scored.log_reward, log_reward))
-        return sum(objective(given, given).values()).item()
-
-    assert loss(objective, -30.0) == loss(objective, -12.0)
-    assert loss(objective, -11.0) != loss(objective, -12.0)
-    unclipped = make(min_log_reward=UNCLIPPED).double()
-    assert loss(unclipped, -30.0) != loss(unclipped, -12.0)
 
 
 # Padding.

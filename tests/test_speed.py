@@ -164,7 +164,9 @@ def test_a_compiled_embedding_is_the_same(slots, values, is_known):
 def gflownet(kind=GFlowNet, environment=None, objective=None, **options):
     seed_everything(options.get("seed", 0), verbose=False)
     options = {"network": tiny, "critic": tiny, "batch_size": 16, "lr": 5e-3} | options
-    return kind(environment or Hypergrid(2, 4), objective or TrajectoryBalance(), **options)
+    model = kind(environment or Hypergrid(2, 4), objective or TrajectoryBalance(), **options)
+    model.objective.calibrated.fill_(True)  # so that the first batch is as any other
+    return model
 
 
 def trainer(folder, **options):
@@ -532,7 +534,7 @@ def test_a_reward_in_python_is_called_between_compiled_parts():
     )
     assert_same_training([plain, fast], steps=5)
     assert fast.play.run is not fast.play.function
-    assert 0 < graphs() <= 4
+    assert 0 < graphs() <= 5
 
 
 @compiles
@@ -680,7 +682,7 @@ def test_a_reward_that_no_loop_can_hold_is_said_once(monkeypatch, tmp_path, capl
     said = [text for text in warned(caplog) if "a loop over batches cannot" in text]
     assert len(said) == 1
     assert "this score is found in Python" in said[0]
-    assert 0 < graphs() <= 4  # around the reward, for all batches
+    assert 0 < graphs() <= 5  # around the reward, for all batches
 
 
 @compiles

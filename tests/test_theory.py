@@ -76,7 +76,7 @@ def test_expected_costs_are_a_divergence(whole):
     p, q = scored.log_pf.sum(1).exp(), whole.log_target(scored).exp()
     assert float(q.sum()) == pytest.approx(1, abs=1e-12)
     for log_z in (0.0, 2.5):
-        cost = step_costs(scored, torch.tensor(log_z), UNCLIPPED).sum(1)
+        cost = step_costs(scored, torch.tensor(log_z)).sum(1)
         expected = float((p * (p / q).log()).sum() + log_z - whole.log_z)
         assert float((p * cost).sum()) == pytest.approx(expected, abs=1e-12)
 
@@ -96,7 +96,7 @@ def test_the_difference_of_two_policies_is_advantage_and_divergence(whole):
     log_z = torch.tensor(0.7, dtype=torch.float64)
     other = other_policy(whole)
     old, new = whole.score().detach(), other.score().detach()
-    costs = [step_costs(scored, log_z, UNCLIPPED) for scored in (old, new)]
+    costs = [step_costs(scored, log_z) for scored in (old, new)]
     objectives = [
         float((scored.log_pf.sum(1).exp() * cost.sum(1)).sum())
         for scored, cost in zip((old, new), costs, strict=True)
@@ -128,7 +128,7 @@ def test_a_guided_objective_is_bounded_by_both_that_are_minimised():
         g = ((now.log_pb - log_guide) * now.moves).sum(1)
         p, back = now.log_pf.sum(1).exp(), now.log_pb.sum(1).exp()
         drawn = whole.same_object @ p  # the probability of each trajectory's object
-        cost = step_costs(now, torch.tensor(0.7), UNCLIPPED).sum(1)
+        cost = step_costs(now, torch.tensor(0.7)).sum(1)
         forward, backward = float((p * cost).sum()), float((drawn * back * g).sum())
         log_pg = (log_guide * now.moves).sum(1)
         guided_cost = cost + now.log_pb.sum(1) - log_pg
@@ -274,7 +274,7 @@ def test_at_the_optimum_every_residual_is_zero(whole):
     balance.log_z.data = whole.log_z.detach()
     for i in range(len(now.alive)):
         assert float(balance(rows(now, [i]), rows(now, [i]))["balance"].detach()) < 1e-24
-    costs = step_costs(now, whole.log_z, UNCLIPPED)
+    costs = step_costs(now, whole.log_z)
     assert costs.abs().max() > 0.1
     assert costs.sum(1).abs().max() < 1e-12
     # The cost to go from s is log Z* - log F(s), on every trajectory: advantages are zero.
@@ -511,7 +511,7 @@ def test_backward_balance_descends_the_same_divergence(whole):
     for name in guides_of(whole):
         guide, log_guide = guided(whole, name)
         wanted = gradient(backward_divergence(whole, law, log_guide), whole.policy.backward_logits)
-        losses = backward_losses(whole, BackwardBalance(guide, UNCLIPPED), batch, log_guide)
+        losses = backward_losses(whole, BackwardBalance(guide), batch, log_guide)
         assert_same(gradient(losses["balance"], whole.policy.backward_logits), 2 * wanted)
 
 
@@ -560,7 +560,7 @@ def test_the_posterior_costs_nothing_to_walk_back(whole):
     assert float(losses["critic"].detach()) < 1e-24
     assert gradient(losses["policy"], whole.policy.backward_logits).abs().max() < 1e-12
     to_optimum(whole)
-    balance = BackwardBalance(min_log_reward=UNCLIPPED)
+    balance = BackwardBalance()
     now = whole.score()
     assert float(balance(now, now.detach(), whole.log_z)["balance"].detach()) < 1e-20
     whole.policy.backward_logits.data.normal_()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from gfn_design.compare.grid import Grid
 from gfn_design.compare.runner import Point, points
 from gfn_design.compare.statistics import LEVEL, Verdict, judge
+from gfn_design.files.whole import whole_files
 from gfn_design.report import plots
 
 # The metric that methods are judged by, the first there is, and whether smaller ones are better.
@@ -72,11 +73,18 @@ def write_report(grid: Grid, folder: Path, failures: Mapping[Path, str]) -> str:
     if missing:
         sections.append("\n".join([f"## {len(missing)} runs are missing", "", *missing, ""]))
     text = "\n".join(sections)
-    (folder / "README.md").write_text(README)
-    (folder / "table.md").write_text(text)
-    (folder / "table.tex").write_text("\n".join(_latex(problem, grid) for problem in problems))
-    _write_results(problems, folder / "results.csv")
-    _write_verdicts(problems, folder / "verdicts.csv")
+    with whole_files(folder) as part:
+        (part / "README.md").write_text(README)
+        (part / "table.md").write_text(text)
+        (part / "table.tex").write_text("\n".join(_latex(problem, grid) for problem in problems))
+        _write_results(problems, part / "results.csv")
+        _write_verdicts(problems, part / "verdicts.csv")
+        _draw(problems, grid, part)
+    return text
+
+
+def _draw(problems: list[Problem], grid: Grid, folder: Path) -> None:
+    """Write the learning curves."""
     for problem in problems:
         if problem.decisive:
             ax = plots.axes(5.5, 4.0)
@@ -87,7 +95,6 @@ def write_report(grid: Grid, folder: Path, failures: Mapping[Path, str]) -> str:
                 ax.set_ylim(bottom=0)
             for suffix in (".png", ".svg"):
                 plots.save(ax, folder / f"curve-{problem.name}{suffix}")
-    return text
 
 
 def assess(name: str, results: Results, seeds: list[int]) -> Problem:

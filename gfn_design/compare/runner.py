@@ -24,7 +24,9 @@ from tqdm import tqdm
 from gfn_design.compare.grid import Cell, Grid, sources
 from gfn_design.config import dump
 from gfn_design.errors import InputError
-from gfn_design.run import CHECKPOINT, CONFIG, LOG, prepare
+from gfn_design.files.run_folder import CONFIG, LOG, has_checkpoint
+from gfn_design.files.whole import make_folder, write_whole
+from gfn_design.run import prepare
 
 GRID, SOURCES, OUTPUT, LOCK = "compare.yaml", "sources.yaml", "output.txt", ".lock"
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -74,13 +76,14 @@ def run_grid(grid: Grid, folder: Path, jobs: int) -> dict[Path, str]:
         InputError: A run cannot be built, or the folder holds something else; nothing was started.
         KeyboardInterrupt: Somebody stopped it; every process that was started is gone.
     """
+    folder = folder.absolute()  # once: a score may change the directory
     if folder.is_file() or (folder.is_dir() and not _may_hold(folder)):
         raise InputError(
             f"{folder}: holds something else than a comparison; choose another --output"
         )
     todo = [cell for cell in grid.cells if not is_finished(cell, folder)]
     _try_out(todo, grid, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / LOCK).open("w") as lock:
         try:  # nobody has it; from now on it is shared with the runs, which may outlive this
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,7 +93,7 @@ def run_grid(grid: Grid, folder: Path, jobs: int) -> dict[Path, str]:
                 f"{folder}: another comparison, or a run of one that was killed, is at work here; "
                 "wait for it or stop it"
             ) from error
-        (folder / GRID).write_text(dump(grid.config))
+        write_whole(folder / GRID, dump(grid.config))
         # As good as Ctrl-C, unless somebody (nohup) has said otherwise.
         others = (signal.SIGTERM, signal.SIGHUP)
         stops = [it for it in others if signal.getsignal(it) == signal.SIG_DFL]
@@ -117,7 +120,7 @@ def is_finished(cell: Cell, folder: Path) -> bool:
         InputError: Something was learned there by another run.
     """
     run = folder / cell.path
-    if not (run / CHECKPOINT).exists():
+    if not has_checkpoint(run):
         return False
     for name, wanted in ((CONFIG, cell.config), (SOURCES, sources(cell.config))):
         there = (yaml.safe_load((run / name).read_text()) if (run / name).exists() else {}) or {}
@@ -185,9 +188,9 @@ def _run(todo: Iterable[Cell], grid: Grid, folder: Path, jobs: int) -> dict[Path
 
 def _start(cell: Cell, folder: Path) -> ForkServerProcess:
     run = folder / cell.path
-    run.mkdir(parents=True, exist_ok=True)
-    (run / SOURCES).write_text(dump(sources(cell.config)))
-    (run / CONFIG).write_text(dump(cell.config))
+    make_folder(run)
+    write_whole(run / SOURCES, dump(sources(cell.config)))
+    write_whole(run / CONFIG, dump(cell.config))
     process = PROCESSES.Process(target=_fit, args=(run.resolve(), (folder / LOCK).resolve()))
     process.start()
     return process

@@ -5,6 +5,7 @@ from gfn_design.config.check import Object, Root
 ROOT: Root = {
     "seed": int,  # of networks and draws
     "checkpoint_every": int,  # sampled batches
+    "checkpoint_seconds": float,  # saved too if the last time was so long ago; 60
     "evaluate_every": int,  # sampled batches
     "candidates": int,  # drawn at the end
     "matmul_precision": str,  # highest; high or medium for faster products, see PyTorch

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gfn_design.errors import InputError
+from gfn_design.files.whole import whole_file
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -318,7 +319,7 @@ def mark(fragment: Fragment) -> str:
 
 def write_vocabulary(fragments: Iterable[Fragment], path: Path) -> None:
     """Write a file that `read_vocabulary` reads: CSV with columns smiles, points and entry."""
-    with path.open("w", newline="") as file:
+    with whole_file(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["smiles", "points", "entry"])
         for smiles, points, entry in fragments:

@@ -35,12 +35,12 @@ def temporal_difference(cost: Tensor, value: Tensor) -> Tensor:
     return cost + following - value
 
 
-def step_costs(scored: Scored, log_z: Tensor, min_log_reward: float) -> Tensor:
+def step_costs(scored: Scored, log_z: Tensor) -> Tensor:
     """log P_F - log P_B of each step, less log R - log Z at the last: ``[batch, steps]``.
 
     Their expected sum is KL(P_F || P_B R / Z) + log Z_estimate - log Z (Niu et al. 2024, eq. 6).
     """
-    gain = (scored.log_reward.clamp(min=min_log_reward) - log_z)[:, None]
+    gain = (scored.log_reward - log_z)[:, None]
     return scored.log_pf - scored.log_pb - torch.where(scored.stops, gain, 0.0)
 
 
@@ -51,11 +51,14 @@ class ActorCritic(Objective):
     advantage of its actions over it; log Z descends the mean cost of a trajectory.
 
     Args:
-        policy_lambda: Decay of the temporal differences that make up an advantage; 1 is unbiased
-            whatever the critic, smaller is steadier once the critic is right.
+        policy_lambda: Decay of the temporal differences that make up an advantage; with 1 the
+            gradient's expectation does not depend on the critic, smaller is steadier once the
+            critic is right. The mean taken off a batch's advantages is of that same batch, which
+            biases the gradient by a share of about 1 / batch size, with 1 too.
         critic_lambda: The same for the critic's targets; 1 takes the costs as they came.
-        log_z: The first estimate of log Z, in nats.
-        min_log_reward: Smaller log-rewards count as this one.
+        log_z: The first estimate of log Z, in nats; None finds it in the first batch.
+        min_log_reward: Smaller log-rewards count as this one; None is 50 nats below log of the mean
+            reward of the first batch.
         critic_loss: ``returns`` fits the critic to its targets; ``pieces`` to the balance of all
             pieces of trajectories (Sub-EB, Niu et al. 2026), those of k steps counting
             critic_lambda^(k - 1), for which 0.9 is usual.
@@ -69,8 +72,8 @@ class ActorCritic(Objective):
         self,
         policy_lambda: float = 0.99,
         critic_lambda: float = 1.0,
-        log_z: float = 0.0,
-        min_log_reward: float = -12.0,
+        log_z: float | None = None,
+        min_log_reward: float | None = None,
         critic_loss: Literal["returns", "pieces"] = "returns",
     ) -> None:
         super().__init__(log_z, min_log_reward)
@@ -84,7 +87,7 @@ class ActorCritic(Objective):
 
     def advantages(self, then: Scored) -> tuple[Tensor, Tensor, Tensor]:
         """Advantages less their mean, targets of the critic, and the mean cost of a trajectory."""
-        cost = step_costs(then, self.log_z.detach(), self.min_log_reward)
+        cost = step_costs(then, self.log_z.detach())
         difference = temporal_difference(cost, then.value)
         advantage = lambda_sum(difference, self.policy_lambda)
         advantage = advantage - advantage.sum() / then.alive.sum()  # zero in padding: a mean
@@ -100,9 +103,9 @@ class ActorCritic(Objective):
         if self.critic_loss == "returns":
             return ((target - now.value).square() * then.alive).sum(1).mean()
         # Minus the value is the log flow, over Z, that would balance the present policies.
-        share = then.log_reward.clamp(min=self.min_log_reward) - self.log_z.detach()
+        share = then.log_reward - self.log_z.detach()
         balanced = then._replace(value=-now.value, log_reward=share)
-        flow = step_flows(balanced, -torch.inf)
+        flow = step_flows(balanced)
         return piece_loss(flow, balanced, "geometric_within", self.critic_lambda)
 
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:

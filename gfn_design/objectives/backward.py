@@ -71,20 +71,14 @@ class BackwardBalance(BackwardObjective):
 
     Args:
         guide: Where trajectories should lead through; None takes the forward policy.
-        min_log_reward: Smaller log-rewards count as this one.
     """
-
-    def __init__(self, guide: Guide | None = None, min_log_reward: float = -12.0) -> None:
-        super().__init__(guide)
-        self.min_log_reward = min_log_reward
 
     def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
         known = guide_log_probs(then)
         if self.guide is not None and self.guide.of_object:
             return {"balance": (known.where(then.moves, 0) - now.log_pb).sum(1).square().mean()}
         known = known.where(then.moves, then.log_pf).sum(1)
-        log_reward = then.log_reward.clamp(min=self.min_log_reward)
-        residual = log_z + known - log_reward - now.log_pb.sum(1)
+        residual = log_z + known - then.log_reward - now.log_pb.sum(1)
         return {"balance": residual.square().mean()}
 
 

@@ -48,13 +48,17 @@ class Balance(Objective):
     """A condition that whole trajectories, or their steps, meet where sampling is right.
 
     Args:
-        log_z: The first estimate of log Z, in nats.
-        min_log_reward: Smaller log-rewards count as this one.
+        log_z: The first estimate of log Z, in nats; None finds it in the first batch.
+        min_log_reward: Smaller log-rewards count as this one; None is 50 nats below log of the mean
+            reward of the first batch.
         shape: What a residual costs: ``square``, ``huber``, ``linex`` or ``cosh``.
     """
 
     def __init__(
-        self, log_z: float = 0.0, min_log_reward: float = -12.0, shape: Shape = "square"
+        self,
+        log_z: float | None = None,
+        min_log_reward: float | None = None,
+        shape: Shape = "square",
     ) -> None:
         super().__init__(log_z, min_log_reward)
         self.shape = check_shape(shape)
@@ -67,8 +71,7 @@ class TrajectoryBalance(Balance):
     """
 
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
-        log_reward = now.log_reward.clamp(min=self.min_log_reward)
-        residual = self.log_z + (now.log_pf - now.log_pb).sum(1) - log_reward
+        residual = self.log_z + (now.log_pf - now.log_pb).sum(1) - now.log_reward
         return {"balance": penalty(residual, self.shape).mean()}
 
 
@@ -79,9 +82,10 @@ class LogVariance(Balance):
     gradient. Arguments are those of `Balance`; it is a difference from the mean that costs.
     """
 
+    least_batch: ClassVar[int] = 2
+
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
-        log_reward = now.log_reward.clamp(min=self.min_log_reward)
-        estimate = log_reward + (now.log_pb - now.log_pf).sum(1)
+        estimate = now.log_reward + (now.log_pb - now.log_pf).sum(1)
         mean = estimate.mean()
         return {
             "balance": penalty(mean - estimate, self.shape).mean(),
@@ -89,10 +93,10 @@ class LogVariance(Balance):
         }
 
 
-def step_flows(scored: Scored, min_log_reward: float) -> Tensor:
+def step_flows(scored: Scored) -> Tensor:
     """log F of every state of a trajectory, log R after its last step: ``[batch, steps + 1]``."""
     following = torch.cat([scored.value[:, 1:], torch.zeros_like(scored.value[:, :1])], dim=1)
-    reward = scored.log_reward.clamp(min=min_log_reward)[:, None]
+    reward = scored.log_reward[:, None]
     return torch.cat([scored.value[:, :1], torch.where(scored.stops, reward, following)], dim=1)
 
 
@@ -102,18 +106,26 @@ class DetailedBalance(Objective):
     F is a network, R(x) after the last step; log Z is log F of the source.
 
     Args:
-        min_log_reward: Smaller log-rewards count as this one.
-        shape: What a residual costs; see `penalty`.
+        min_log_reward: Smaller log-rewards count as this one; None is 50 nats below log of the mean
+            reward of the first batch.
+        shape: What a residual costs: ``square``, ``huber``, ``linex`` or ``cosh``.
+        log_z: Added to the network's log F, in nats; None finds what makes it end as the
+            log-rewards of the first batch.
     """
 
     head: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
 
-    def __init__(self, min_log_reward: float = -float("inf"), shape: Shape = "square") -> None:
-        super().__init__(min_log_reward=min_log_reward)
+    def __init__(
+        self,
+        min_log_reward: float | None = None,
+        shape: Shape = "square",
+        log_z: float | None = None,
+    ) -> None:
+        super().__init__(log_z, min_log_reward)
         self.shape = check_shape(shape)
 
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
-        flow = step_flows(now, self.min_log_reward)
+        flow = step_flows(now)
         residual = flow[:, :-1] + now.log_pf - flow[:, 1:] - now.log_pb
         cost = penalty(residual.where(now.alive, 0), self.shape)
         return {"balance": cost.sum(1).mean()}
@@ -134,7 +146,7 @@ class ModifiedDetailedBalance(Balance):
         assert now.log_policy is not None
         assert now.log_reward_at is not None
         # The flow through a state is what stops there, over the share that does.
-        flow = now.log_reward_at.clamp(min=self.min_log_reward) - now.log_policy[..., -1]
+        flow = now.log_reward_at - now.log_policy[..., -1]
         moves = now.alive & ~now.stops
         following = torch.cat([flow[:, 1:], flow[:, -1:]], dim=1)
         residual = (flow + now.log_pf - following - now.log_pb).where(moves, 0)
@@ -241,8 +253,11 @@ class SubTrajectoryBalance(Objective):
     Args:
         decay: Lambda, above 0; above 1 long pieces count more.
         weighting: One of the above.
-        min_log_reward: Smaller log-rewards count as this one.
-        shape: What a residual costs; see `penalty`.
+        min_log_reward: Smaller log-rewards count as this one; None is 50 nats below log of the mean
+            reward of the first batch.
+        shape: What a residual costs: ``square``, ``huber``, ``linex`` or ``cosh``.
+        log_z: Added to the network's log F, in nats; None finds what makes it end as the
+            log-rewards of the first batch.
     """
 
     head: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
@@ -251,15 +266,16 @@ class SubTrajectoryBalance(Objective):
         self,
         decay: float = 0.9,
         weighting: Weighting = "geometric_within",
-        min_log_reward: float = -12.0,
+        min_log_reward: float | None = None,
         shape: Shape = "square",
+        log_z: float | None = None,
     ) -> None:
-        super().__init__(min_log_reward=min_log_reward)
+        super().__init__(log_z, min_log_reward)
         self.decay, self.weighting = decay, check_pieces(weighting, decay)
         self.shape = check_shape(shape)
 
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
-        flow = step_flows(now, self.min_log_reward)
+        flow = step_flows(now)
         return {"balance": piece_loss(flow, now, self.weighting, self.decay, self.shape)}
 
 
@@ -271,9 +287,12 @@ class FlowMatching(Objective):
     an object by its last step is its reward.
 
     Args:
-        smallest: Flows are compared after adding it.
-        min_log_reward: Smaller log-rewards count as this one.
-        shape: What a residual costs; see `penalty`.
+        smallest: Flows, over that of e^log_z, are compared after adding it.
+        min_log_reward: Smaller log-rewards count as this one; None is 50 nats below log of the mean
+            reward of the first batch.
+        shape: What a residual costs: ``square``, ``huber``, ``linex`` or ``cosh``.
+        log_z: Added to the network's log F, in nats; None finds what makes it end as the
+            log-rewards of the first batch.
     """
 
     head: ClassVar[Literal["critic", "flow", "edges"] | None] = "edges"
@@ -282,10 +301,11 @@ class FlowMatching(Objective):
     def __init__(
         self,
         smallest: float = 1e-6,
-        min_log_reward: float = -inf,
+        min_log_reward: float | None = None,
         shape: Shape = "square",
+        log_z: float | None = None,
     ) -> None:
-        super().__init__(min_log_reward=min_log_reward)
+        super().__init__(log_z, min_log_reward)
         if not smallest > 0:
             raise InputError(f"smallest must be positive, got {smallest}")
         self.log_smallest, self.shape = log(smallest), check_shape(shape)
@@ -293,7 +313,7 @@ class FlowMatching(Objective):
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
         assert now.edges is not None
         taken, into, out = now.edges
-        reward = now.log_reward.clamp(min=self.min_log_reward)[:, None].expand_as(taken)
+        reward = now.log_reward[:, None].expand_as(taken)
         out = torch.where(now.stops, reward, out)  # counts where the last step moves
         floor = torch.full_like(into, self.log_smallest)
         residual = torch.logaddexp(into, floor) - torch.logaddexp(out, floor)

@@ -1,12 +1,16 @@
 """How policies learn: the contract of an objective."""
 
-from typing import ClassVar, Literal
+import math
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from gfn_design.errors import InputError
 from gfn_design.guides import Guide
 from gfn_design.sampling.trajectories import Scored, Trajectories
+
+DEPTH = 50.0  # nats below the mean reward, under which objects are equally worthless
 
 
 class Objective(nn.Module):
@@ -16,13 +20,21 @@ class Objective(nn.Module):
     function of a state: the estimate of log Z. A new objective overrides `forward` and sets the
     class attributes.
 
+    What it sees of rewards is log R - `log_scale`, so that a factor of the reward changes nothing
+    in what is learned.
+
     Args:
-        log_z: The first estimate of log Z, in nats. Where the head is ``flow`` or ``edges``,
-            log Z is that of the source, and no parameter.
+        log_z: The first estimate of log Z, in nats; None finds it in the first batch. It is 0 in
+            the paper's code. Where the head is ``flow`` or ``edges`` this is added to what the
+            network says, and None finds what makes its flows end as the rewards.
         min_log_reward: Smaller log-rewards count as this one in the losses (never in the target
-            of an evaluation); -12 in the paper's code, -inf switches it off.
+            of an evaluation). None is 50 nats below log of the mean reward of the first batch; it
+            is -12 in the paper's code, and -inf switches it off.
 
     Attributes:
+        log_scale: What is taken off every log-reward that is learned from, in nats.
+        floor: Log-rewards below it count as it.
+        calibrated: Whether the first batch has been seen, or need not be.
         on_policy: The trajectories must come from the policy being trained.
         head: What ``Scored.value`` holds, for which a network is built: a ``critic``'s expected
             cost to the end, or the log ``flow`` through a state; None needs neither. ``edges``
@@ -37,6 +49,7 @@ class Objective(nn.Module):
         single_steps: May learn from steps without their trajectories, as of a `PrioritizedReplay`:
             counts each by ``Scored.weight``, and leaves what each is wrong by in `errors`.
         errors: ``[batch, steps]``, of the latest losses.
+        least_batch: Trajectories that a batch must have for anything to be learned.
     """
 
     on_policy: ClassVar[bool] = False
@@ -47,16 +60,65 @@ class Objective(nn.Module):
     needs_policy: ClassVar[bool] = False
     scores_states: ClassVar[bool] = False
     single_steps: ClassVar[bool] = False
+    least_batch: ClassVar[int] = 1
     errors: Tensor
 
     log_z: nn.Parameter
-    min_log_reward: float
+    log_scale: Tensor
+    floor: Tensor
+    calibrated: Tensor
 
-    def __init__(self, log_z: float = 0.0, min_log_reward: float = -12.0) -> None:
+    def __init__(self, log_z: float | None = None, min_log_reward: float | None = None) -> None:
         super().__init__()
-        if self.head not in ("flow", "edges"):
-            self.log_z = nn.Parameter(torch.tensor(float(log_z)))
-        self.min_log_reward = min_log_reward
+        for name, value in (("log_z", log_z), ("min_log_reward", min_log_reward)):
+            if value is not None and (math.isnan(value) or value == math.inf):
+                raise InputError(f"{name} must be a number of nats, or left out, got {value}")
+        if log_z == -math.inf:
+            raise InputError(f"log_z must be a finite number of nats, or left out, got {log_z}")
+        scale = 0.0
+        if self.head in ("flow", "edges"):
+            scale = log_z or 0.0
+        else:
+            self.log_z = nn.Parameter(torch.tensor(float(log_z or 0.0)))
+        self.finds_scale, self.finds_floor = log_z is None, min_log_reward is None
+        floor = -math.inf if min_log_reward is None else min_log_reward
+        self.register_buffer("log_scale", torch.tensor(scale))
+        self.register_buffer("floor", torch.tensor(float(floor)))
+        self.register_buffer("calibrated", torch.tensor(not (self.finds_scale or self.finds_floor)))
+
+    def scale_of(self, first: Scored) -> Tensor:
+        """What the scale should be by each trajectory of a first batch, in nats: ``[batch]``.
+
+        An estimate of log Z; of flows, what makes those of a new network, which are near 1, end as
+        the rewards.
+        """
+        if self.head == "edges":
+            return first.log_reward
+        ratio = first.log_pb - first.log_pf
+        if self.head == "flow":
+            ratio = (ratio - first.value).where(first.stops, 0)
+        return first.log_reward + ratio.sum(1)
+
+    @torch.no_grad()
+    def calibrate(self, scale: Tensor, mean_reward: Tensor) -> None:
+        """Take from the first batch what was not given.
+
+        Args:
+            scale: See `scale_of`.
+            mean_reward: log of the mean reward of its objects, in nats.
+        """
+        if self.finds_scale:
+            self.log_scale.copy_(scale)
+        if self.finds_floor:
+            self.floor.copy_(mean_reward - DEPTH)
+        self.calibrated.fill_(True)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        # What was saved before there was a scale is of scale 1, and has a floor of its own.
+        before = {"log_scale": 0.0, "floor": float(self.floor), "calibrated": True}
+        for name, value in before.items():
+            state_dict.setdefault(prefix + name, torch.tensor(value))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
         """The losses of trajectories.
@@ -83,10 +145,8 @@ class BackwardObjective(nn.Module):
             that each step enters back to the source.
         copy_rate: If a number, what the forward policy's objective sees of the backward policy is
             a copy that goes so far towards it at each update.
-        min_log_reward: Smaller log-rewards count as this one, where they are learned from.
     """
 
-    min_log_reward: float = -float("inf")
     walks_back: ClassVar[bool] = True
     on_policy: ClassVar[bool] = False
     needs_critic: ClassVar[bool] = False
@@ -111,6 +171,6 @@ class BackwardObjective(nn.Module):
         Args:
             now: Scored by the present policies, with gradients.
             then: The same as constants.
-            log_z: The present estimate of log Z, a constant.
+            log_z: The present estimate of log Z, less `Objective.log_scale`; a constant.
         """
         raise NotImplementedError

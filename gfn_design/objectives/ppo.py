@@ -20,11 +20,13 @@ class ClippedPolicy(ActorCritic):
 
     Args:
         clip: Ratios of probabilities count from 1 - clip to 1 + clip.
-        policy_lambda: See `ActorCritic`, as for the arguments that follow.
-        critic_lambda: See there.
-        log_z: See there.
-        min_log_reward: See there.
-        critic_loss: See there.
+        policy_lambda: Decay of the temporal differences that make up an advantage, 0 to 1.
+        critic_lambda: The same for the critic's targets; 1 takes the costs as they came.
+        log_z: The first estimate of log Z, in nats; None finds it in the first batch.
+        min_log_reward: Smaller log-rewards count as this one; None is 50 nats below log of the mean
+            reward of the first batch.
+        critic_loss: ``returns`` fits the critic to its targets; ``pieces`` to the balance of all
+            pieces of trajectories.
     """
 
     repeats: ClassVar[bool] = True
@@ -35,8 +37,8 @@ class ClippedPolicy(ActorCritic):
         clip: float = 0.2,
         policy_lambda: float = 0.99,
         critic_lambda: float = 1.0,
-        log_z: float = 0.0,
-        min_log_reward: float = -12.0,
+        log_z: float | None = None,
+        min_log_reward: float | None = None,
         critic_loss: Literal["returns", "pieces"] = "returns",
     ) -> None:
         super().__init__(policy_lambda, critic_lambda, log_z, min_log_reward, critic_loss)

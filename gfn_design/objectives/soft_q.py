@@ -24,7 +24,10 @@ class SoftQ(Objective):
             soft DQN, to below 1.
         lowest: Smaller log-probabilities count as this one, in nats.
         rate: How far the slow copy goes towards the networks at each update, from above 0 to 1.
-        min_log_reward: Smaller log-rewards count as this one.
+        min_log_reward: Smaller log-rewards count as this one; None is 50 nats below log of the mean
+            reward of the first batch.
+        log_z: Added to the network's V, in nats; None finds what makes it end as the log-rewards
+            of the first batch.
     """
 
     head: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
@@ -36,9 +39,10 @@ class SoftQ(Objective):
         munchausen: float = 0.15,
         lowest: float = -100.0,
         rate: float = 0.25,
-        min_log_reward: float = -12.0,
+        min_log_reward: float | None = None,
+        log_z: float | None = None,
     ) -> None:
-        super().__init__(min_log_reward=min_log_reward)
+        super().__init__(log_z, min_log_reward)
         if not 0 <= munchausen < 1 or not lowest < 0:
             given = f"{munchausen} and {lowest}"
             raise InputError(
@@ -51,7 +55,7 @@ class SoftQ(Objective):
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
         kappa = 1 / (1 - self.munchausen)
         bonus = (kappa * then.log_pf).clamp(min=self.lowest)
-        following = step_flows(then, self.min_log_reward)[:, 1:]  # log R after the last step
+        following = step_flows(then)[:, 1:]  # log R after the last step
         target = then.log_pb + following + self.munchausen * bonus
         error = (now.value + kappa * now.log_pf - target).where(now.alive, 0)
         self.errors = error.detach()

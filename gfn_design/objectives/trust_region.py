@@ -11,6 +11,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim import Adam
 from torch.overrides import TorchFunctionMode
 
+from gfn_design.divergence import DivergenceError, are_finite
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.objectives.actor_critic import ActorCritic
@@ -36,11 +37,13 @@ class TrustRegion(ActorCritic):
         backtracks: Halvings of a step before it is given up.
         fisher_share: Share of the batch's trajectories that the Fisher matrix is taken from; less
             is faster.
-        policy_lambda: See `ActorCritic`, as for the arguments that follow.
-        critic_lambda: See there.
-        log_z: See there.
-        min_log_reward: See there.
-        critic_loss: See there.
+        policy_lambda: Decay of the temporal differences that make up an advantage, 0 to 1.
+        critic_lambda: The same for the critic's targets; 1 takes the costs as they came.
+        log_z: The first estimate of log Z, in nats; None finds it in the first batch.
+        min_log_reward: Smaller log-rewards count as this one; None is 50 nats below log of the mean
+            reward of the first batch.
+        critic_loss: ``returns`` fits the critic to its targets; ``pieces`` to the balance of all
+            pieces of trajectories.
     """
 
     then: Scored
@@ -54,8 +57,8 @@ class TrustRegion(ActorCritic):
         fisher_share: float = 1.0,
         policy_lambda: float = 0.99,
         critic_lambda: float = 1.0,
-        log_z: float = 0.0,
-        min_log_reward: float = -12.0,
+        log_z: float | None = None,
+        min_log_reward: float | None = None,
         critic_loss: Any = "returns",
     ) -> None:
         super().__init__(policy_lambda, critic_lambda, log_z, min_log_reward, critic_loss)
@@ -239,6 +242,11 @@ class TrustRegionAdam(Adam):
                 loss = closure()
         parameters = list(self.network.parameters())
         gradient = torch.cat([gradient_of(p).flatten() for p in parameters])
+        if not are_finite([gradient]):
+            raise DivergenceError(
+                "learning broke: the gradient of the policy is not finite; look at the reward, and "
+                "at networks of your own (what was saved before is kept)"
+            )
         for p in parameters:
             p.grad = None  # which Adam passes over
         seen = visits(self.environment, self.objective, self.batch())  # before log Z moves

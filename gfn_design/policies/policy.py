@@ -149,5 +149,5 @@ class Policy(nn.Module):
 
 
 def masked_log_softmax(logits: Tensor, legal: Tensor) -> Tensor:
-    """log-softmax over the legal entries, -inf elsewhere."""
-    return logits.where(legal, -torch.inf).log_softmax(-1)
+    """log-softmax over the legal entries, -inf elsewhere, even where the logits are NaN."""
+    return logits.where(legal, -torch.inf).log_softmax(-1).where(legal, -torch.inf)

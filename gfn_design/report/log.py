@@ -1,11 +1,14 @@
 """What a run leaves while it trains: checkpoints, a CSV log and a progress bar."""
 
 import csv
+import io
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from time import monotonic
+from typing import Any, ClassVar
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
@@ -13,9 +16,14 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
+from gfn_design.files.whole import cannot_write, write_whole
+from gfn_design.stopping import Stopped, Stops
+
+SLOW = 2.0  # seconds: a batch that takes longer is worth saving by itself
+
 
 class SaveLast(Checkpoint):
-    """Keeps one checkpoint: of every `every`-th batch, and of the last one.
+    """Keeps one checkpoint: of every `every`-th batch, of one each minute or so, and of the last.
 
     All are written at the end of a batch. Lightning counts wrongly after a resume from one that
     was written when training was over, and its loggers then skip rows.
@@ -23,33 +31,84 @@ class SaveLast(Checkpoint):
     Args:
         path: Of the checkpoint; replaced in one go, so that it is whole at any moment.
         every: Optimizer steps, which are sampled batches unless gradients are accumulated.
+        seconds: Save after a batch if the last time was so long ago.
+        stops: Who may want to stop.
     """
 
     sees_bursts = True  # see gfn_design.burst
 
-    def __init__(self, path: Path, every: int) -> None:
+    def __init__(
+        self, path: Path, every: int, seconds: float = 60.0, stops: Stops | None = None
+    ) -> None:
         self.path, self.saved = path, -1
         self._every_n_train_steps = every  # as Lightning's own callback names it
+        self.seconds, self.stops = seconds, stops or Stops()
+        self._began = self._latest = monotonic()
+
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        self.stops.install()  # Lightning has put its own in place
+        self.saved = trainer.global_step  # all that there is to save
+        self.stops.is_safe = lambda: self.saved == trainer.global_step
+        self._latest = monotonic()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._began = monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        step = trainer.global_step
+        step, now = trainer.global_step, monotonic()
         due = step % self._every_n_train_steps == 0 or step == trainer.max_steps
-        if due and step != self.saved:
+        stop, long_ago = self._agreed(
+            trainer,
+            self.stops.requested,
+            now - self._latest > self.seconds or now - self._began > SLOW,
+        )
+        if (due or stop or long_ago) and step != self.saved:
             self._save(trainer)
+        if stop:
+            raise Stopped("", stop)
 
     def on_train_end(self, trainer: Trainer, *_: Any) -> None:
         if trainer.global_step != self.saved:  # training ended by time or by a callback
             self._save(trainer)
+        self.stops.is_safe = lambda: True
+
+    def _agreed(self, trainer: Trainer, stop: int, long_ago: bool) -> tuple[int, bool]:
+        """What one of the ranks wants all do, since all save together."""
+        if trainer.world_size == 1:
+            return stop, long_ago
+        import torch
+
+        wanted = torch.tensor([stop, int(long_ago)], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(wanted, torch.distributed.ReduceOp.MAX)
+        return int(wanted[0]), bool(wanted[1])
 
     def _save(self, trainer: Trainer) -> None:
-        self.saved = trainer.global_step
         trainer.save_checkpoint(self.path, False)  # not the weights alone
+        self.saved, self._latest = trainer.global_step, monotonic()
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """The checkpoint carries the row that is not in the log yet."""
+        for log in trainer.loggers:
+            if isinstance(log, CSVLog):
+                log.sync()
+                checkpoint["log"] = log.open_rows()
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        for log in trainer.loggers:
+            if isinstance(log, CSVLog):
+                log.take_up(checkpoint.get("log", []))
 
 
 class CSVLog(Logger):
     """One row per step in one file, which a resumed run goes on with.
 
-    Lightning's own CSV logger starts a new file and deletes the old one.
+    Lightning's own CSV logger starts a new file and deletes the old one. A row is appended when the
+    next one begins, since several may add to it; only a new column makes all be written again,
+    beside the file, which is then replaced.
 
     Args:
         path: The file; rows that it already has are kept.
@@ -61,12 +120,11 @@ class CSVLog(Logger):
         self.path, self.resume_step = path, resume_step
         self.columns: list[str] = ["step"]
         self.rows: dict[int, dict[str, Any]] = {}
-        if path.exists():
-            with path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    if resume_step is not None and int(row["step"]) <= resume_step:
-                        self._merge(int(row["step"]), {k: v for k, v in row.items() if v})
-        self._written: set[int] = set()  # steps whose row is on disk
+        self._written: list[str] = []  # the columns of the file, none if it must be made
+        self._on_disk: set[int] = set()  # steps whose row is there
+        for row in _whole_rows(path):
+            if resume_step is not None and int(row["step"]) <= resume_step:
+                self._merge(int(row["step"]), {k: v for k, v in row.items() if v})
 
     name = "csv"
     version = ""
@@ -77,24 +135,93 @@ class CSVLog(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        step, known = step or 0, len(self.columns)
+        step = step or 0
         self._merge(step, {k: v for k, v in metrics.items() if k != "epoch"})
-        if len(self.columns) > known or step in self._written or not self._written:
-            self._write(self.rows, "w")
-        else:
-            self._write([step], "a")
+        self._write([other for other in self.rows if other != step])
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        self._write(self.rows)
+
+    def save(self) -> None:
+        self.finalize("")
+
+    def open_rows(self) -> list[dict[str, Any]]:
+        """What is not in the file yet, as others may add to it."""
+        return [row for step, row in self.rows.items() if step not in self._on_disk]
+
+    @rank_zero_only
+    def take_up(self, rows: list[dict[str, Any]]) -> None:
+        """Rows that a checkpoint carried."""
+        for row in rows:
+            self._merge(int(row["step"]), row)
+
+    def sync(self) -> None:
+        """Have what was appended on the disk."""
+        if self._written and self.path.exists():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
 
     def _merge(self, step: int, metrics: dict[str, Any]) -> None:
-        self.rows.setdefault(step, {"step": step}).update(metrics)
+        row = self.rows.setdefault(step, {"step": step})
+        if step in self._on_disk and any(row.get(k) != v for k, v in metrics.items()):
+            self._written = []
+        row.update(metrics)
         self.columns += [name for name in metrics if name not in self.columns]
 
-    def _write(self, steps: Iterable[int], mode: Literal["w", "a"]) -> None:
-        with self.path.open(mode, newline="") as file:
-            writer = csv.DictWriter(file, self.columns, restval="")
-            if mode == "w":
-                writer.writeheader()
-            writer.writerows(self.rows[step] for step in steps)
-        self._written.update(steps)
+    def _write(self, steps: Iterable[int]) -> None:
+        """Have the rows of these steps in the file."""
+        if self._written == self.columns:
+            new = [step for step in steps if step not in self._on_disk]
+            if new:
+                append(self.path, self._text(new, header=False))
+        else:
+            new = list(steps)
+            if not new:
+                return
+            write_whole(self.path, self._text(sorted({*new, *self._on_disk}), header=True))
+            self._written = [*self.columns]
+        self._on_disk.update(new)
+
+    def _text(self, steps: Iterable[int], header: bool) -> str:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns, restval="")
+        if header:
+            writer.writeheader()
+        writer.writerows(self.rows[step] for step in steps)
+        return text.getvalue()
+
+
+def _whole_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a log, but for one that was cut short."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        header, *rows = [*csv.reader(file)] or [[]]
+    return [
+        dict(zip(header, row, strict=True))
+        for row in rows
+        if len(row) == len(header) and header[:1] == ["step"] and row[0].isdecimal()
+    ]
+
+
+def append(path: Path, text: str) -> None:
+    """Add text to a file, or nothing.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("a", newline="", encoding="utf-8") as file:
+            try:
+                file.write(text)
+                file.flush()
+            except OSError:
+                os.truncate(path, size)
+                raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 class Progress(ProgressBar):
@@ -142,6 +269,16 @@ class Progress(ProgressBar):
             shown = {k: f.format(float(metrics[k])) for k, f in self.SHOWN.items() if k in metrics}
             self.bar.set_postfix(shown, refresh=False)
         self.bar.update(trainer.global_step - self.bar.n)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._describe("evaluating")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._describe("")
+
+    def _describe(self, what: str) -> None:
+        if self.bar is not None:
+            self.bar.set_description(what, refresh=sys.stderr.isatty())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()

@@ -96,4 +96,4 @@ class Explorer:
         p = (log_probs / (1 + self.exploration.excess)).softmax(-1)
         even = legal / legal.sum(-1, keepdim=True)
         epsilon = self.exploration.epsilon
-        return ((1 - epsilon) * p + epsilon * even).log()
+        return ((1 - epsilon) * p + epsilon * even).log().where(legal, -torch.inf)

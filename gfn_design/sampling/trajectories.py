@@ -91,6 +91,9 @@ FEW_ACTIONS = 24  # of which all partial sums are found one by one
 def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
     """Draw one action per row by inverting the distribution function: ``int64[batch]``.
 
+    What may not be chosen never is. Of a row of NaNs, as a broken network gives, it is the first
+    action that may.
+
     Args:
         log_probs: ``[batch, actions]``, -inf for what may not be chosen.
         uniform: ``[batch]``, in [0, 1).
@@ -102,7 +105,8 @@ def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
         cumulative = (p[:, None] * up_to).sum(-1)
     else:
         cumulative = p.cumsum(-1)
-    return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1)
+    upper = (uniform[:, None] * cumulative[:, -1:]).nan_to_num(0.0)
+    return (cumulative <= upper).sum(-1)
 
 
 BLOCK = 8  # steps between two looks at how many trajectories have stopped

@@ -1,0 +1,109 @@
+"""The reward as it is learned from: floored, shared among states, and free of its scale."""
+
+import logging
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from gfn_design.environments.base import Environment
+from gfn_design.objectives.base import Objective
+from gfn_design.sampling.trajectories import Scored
+
+_log = logging.getLogger(__name__)
+MANY = 0.1  # of a batch
+MOST = 1.0  # nats by which the scale may be above the mean of its estimates
+REJECTED = 20.0  # nats less for objects that the environment rejects
+
+
+class LearnedReward(nn.Module):
+    """log R of finished states, less `Objective.log_scale`: ``float[batch]`` of objects.
+
+    Several states of one object share its reward evenly.
+
+    Args:
+        reward: log R of objects.
+        environment: What is built.
+        objective: Knows floor and scale.
+        log_copies: How many states share the reward of each object, in nats.
+    """
+
+    def __init__(
+        self,
+        reward: Callable[[Tensor], Tensor],
+        environment: Environment,
+        objective: Objective,
+        log_copies: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__()
+        self.reward, self.environment, self.objective = reward, environment, objective
+        self.log_copies = log_copies
+        self.said = False
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.as_learned(self.reward(states), states)
+
+    def as_learned(self, log_reward: Tensor, states: Tensor) -> Tensor:
+        """The same of states whose objects have this log R.
+
+        What is not above -inf stays so, and is found out later.
+        """
+        floored = log_reward.maximum(self.objective.floor).where(
+            log_reward > -torch.inf, log_reward
+        )
+        if self.environment.rejects:
+            floored = floored - penalty_of(self.environment, states)
+        if self.environment.copies:
+            floored = floored - self.log_copies(states).to(floored)
+        return floored - self.objective.log_scale
+
+    def rescaled(self, log_reward: Tensor) -> Tensor:
+        """What was found before there was a scale, as it is learned from."""
+        floored = log_reward.maximum(self.objective.floor)
+        return floored.where(log_reward > -torch.inf, log_reward) - self.objective.log_scale
+
+    def floored(self, log_reward: Tensor) -> float:
+        """Which share of some objects is at the floor; said once if it is more than a tenth.
+
+        Args:
+            log_reward: As far as it is learned from, in nats, of objects.
+        """
+        floor = float(self.objective.floor)
+        share = float((log_reward <= floor + 1e-4).float().mean())
+        if share > MANY and not self.said:
+            self.said = True
+            _log.warning(
+                "%.0f %% of the objects of a batch have a log-reward below %.4g nats and are "
+                "learned as if all had that; if they should differ, set the objective's "
+                "min_log_reward lower",
+                100 * share,
+                floor,
+            )
+        return share
+
+
+@torch.no_grad()
+def calibrate(objective: Objective, first: Scored, gather: Callable[[Tensor], Tensor]) -> None:
+    """Find the scale of rewards, if it was not given, by a first batch of trajectories.
+
+    Args:
+        objective: Remembers it.
+        first: Scored by the policy that drew them, with log R of what they built.
+        gather: Collects from all ranks.
+    """
+    of_each = gather(objective.scale_of(first)).double().flatten()
+    # log of the mean of exp: its first two terms, as a few good objects must not decide alone.
+    more = (of_each.var(correction=0) / 2).clamp(max=MOST)
+    log_reward = gather(first.log_reward).double().flatten()
+    mean_reward = log_reward.logsumexp(0) - math.log(len(log_reward))
+    objective.calibrate(of_each.mean() + more, mean_reward)
+
+
+@torch.compiler.disable(reason="objects are refused in Python")
+def penalty_of(environment: Environment, objects: Tensor) -> Tensor:
+    """What is taken off log R of objects that are rejected, in nats: ``float[batch]``."""
+    if not environment.rejects:
+        return torch.zeros(len(objects), device=objects.device)
+    bad = [reason is not None for reason in environment.rejected_for(objects)]
+    return REJECTED * torch.tensor(bad, dtype=torch.float32, device=objects.device)
