@@ -41,7 +41,7 @@ def burst(module: Any, optimizer: Any, closure: Callable[[], Any], most: int) ->
         most: Steps, at most.
     """
     trainer: Any = module.trainer  # whose attributes are not all typed
-    end = monotonic() + SECONDS
+    began = monotonic()
     bare = _is_bare(trainer)
     room = min(most, _room(trainer))
     if module.looping and module.loss_names is None:
@@ -55,7 +55,11 @@ def burst(module: Any, optimizer: Any, closure: Callable[[], Any], most: int) ->
         else:
             closure()  # whose `training_step` finds everything done
             return
+    if module.batch_seconds > SECONDS:
+        room = 1  # whoever waits for the end of a batch, to save it say, waits for one
+    taken = 1
     for _ in range(room - 1):
+        taken += 1
         if bare:
             module.find_gradients(optimizer.optimizer)
             optimizer.optimizer.step()
@@ -63,10 +67,11 @@ def burst(module: Any, optimizer: Any, closure: Callable[[], Any], most: int) ->
             optimizer.step(closure=closure)
         _check(module)
         _next_batch(trainer)
-        if monotonic() > end:
+        if monotonic() > began + SECONDS:
             break
     optimizer.step(closure=closure)
     _check(module)
+    module.batch_seconds = (monotonic() - began) / taken
 
 
 def _check(module: Any) -> None:

@@ -78,6 +78,8 @@ def draw_candidates(module: "GFlowNet", n: int, draw: int = 0) -> tuple[list[Can
     """
     environment = module.environment
     drawn, draws = _distinct(module, n, draw)
+    if module.data.room() is not None:
+        drawn = _affordable(module, drawn)
     objects = drawn.states[:, -1].to(module.device)
     score, log_reward = module.score_objects(objects)
     log_probability = estimated_log_probability(module, objects) + environment.log_copies(objects)
@@ -99,7 +101,7 @@ def draw_candidates(module: "GFlowNet", n: int, draw: int = 0) -> tuple[list[Can
             smiles[i],
             paths[i],
         )
-        for rank, i in enumerate(best, 1)
+        for rank, i in enumerate(best[:n], 1)
     ], draws
 
 
@@ -141,6 +143,27 @@ def _distinct(module: "GFlowNet", n: int, draw: int) -> tuple[_Drawn, int]:
         _log.warning("rejected %s of %s draws: %s", f"{rejected.total():,}", f"{draws:,}", why)
     longest = max(part.shape[1] for part in kept)
     return _Drawn(list(row_of), torch.cat([_padded(x, longest) for x in kept]), counts), draws
+
+
+def _affordable(module: "GFlowNet", drawn: _Drawn) -> _Drawn:
+    """What was drawn and can still be scored, and all that has been scored before."""
+    environment = module.environment
+    good = module.data.affordable(environment, drawn.states[:, -1])
+    if left_out := len(good) - sum(good):
+        _log.warning("%s of the designs drawn are left out: the budget is spent", f"{left_out:,}")
+    texts = [text for text, fits in zip(drawn.texts, good, strict=True) if fits]
+    draws = [n for n, fits in zip(drawn.draws, good, strict=True) if fits]
+    parts, steps = [drawn.states[good]], drawn.states.shape[1]
+    for text in module.data.scored_texts():
+        try:
+            state = environment.encode([text]).cpu()
+        except InputError:  # scorers read it otherwise than the environment does
+            continue
+        if (name := environment.decode(state)[0]) not in texts:
+            texts.append(name)
+            draws.append(0)
+            parts.append(_padded(state[:, None], steps))
+    return _Drawn(texts, torch.cat(parts), draws)
 
 
 def _padded(states: Tensor, length: int) -> Tensor:

@@ -172,6 +172,7 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
     drawn = len(candidates)
     if options.pick is not None:
         candidates = pick_diverse(candidates, run.module, options.pick)
+    run.module.data.settle()
     print("describing them ...", flush=True)
     files = write_candidates(candidates, run.module, here, reference)
     which = "" if options.pick is None else f", {len(candidates)} of them far apart"
@@ -196,7 +197,10 @@ def evaluate(options: argparse.Namespace, overrides: Overrides) -> int:
     """Print how far a run is from its target."""
     from gfn_design.run import open_run
 
-    _print_metrics(open_run(options.run).module.evaluate().metrics)
+    module = open_run(options.run).module
+    metrics = module.evaluate().metrics
+    module.data.settle()
+    _print_metrics(metrics)
     return 0
 
 

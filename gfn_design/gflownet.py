@@ -319,6 +319,7 @@ class GFlowNet(LightningModule):
         self._batch: Batch | None = None  # the latest that was not taken in a loop
         self._used = 0  # updates made with it
         self._latest_losses: Losses | None = None  # outside of loops, as constants
+        self.batch_seconds = 0.0  # that the latest took, outside of loops
         self._loop: Loop | None = None
         self.looping = self.static and burst > 1
         self._learned: Learned | None = None  # in a loop, and not logged yet
@@ -328,6 +329,7 @@ class GFlowNet(LightningModule):
             raise InputError(f"seed must not be negative, got {self.seed}")
         self.draws = 0  # batches drawn so far, which key the randomness of the next
         self.trajectories = 0  # drawn so far on all devices: what methods are compared at
+        self.asked = 0  # of the reward in the latest batch, on this device
         self.reward_calls = 0  # objects and states that training has asked the reward of, likewise
         self.found = Found(environment)
         self._unchecked: list[tuple[Tensor, Tensor]] = []  # objects and log R, see `catch_up`
@@ -410,11 +412,14 @@ class GFlowNet(LightningModule):
         if math.isfinite(log_reward.sum(dtype=torch.float64)):
             return
         bad = ~log_reward.isfinite()
-        text = self.environment.decode(objects[bad][:1])[0]
+        text, first = self.environment.decode(objects[bad][:1])[0], log_reward[bad][0].item()
+        what, bound = (
+            ("too large", "maximum") if first > 0 else ("not a positive number", "minimum")
+        )
         raise InputError(
-            f"the reward of '{text}' is not a positive number "
-            f"(log R = {log_reward[bad][0].item():g}; {int(bad.sum())} of {len(bad)} objects); "
-            "mend the score, or set the reward's minimum"
+            f"the reward of '{text}' is {what} "
+            f"(log R = {first:g}; {int(bad.sum())} of {len(bad)} objects); "
+            f"mend the score, or set the reward's {bound}"
         )
 
     def batch(self) -> tuple[Batch, Losses, Gradients | None]:
@@ -542,6 +547,7 @@ class GFlowNet(LightningModule):
         ranks = 1 if self._trainer is None else self._trainer.world_size
         self.trajectories += batches * self.batch_size * ranks
         self.reward_calls += asked * ranks
+        self.asked = asked // batches
         self.found.add(objects.clone())  # a compiled step may write the next ones there
 
     def _accept(self, batch: Batch) -> None:
@@ -643,6 +649,14 @@ class GFlowNet(LightningModule):
             self._log_batch(drawn.objects, drawn.log_reward, length, losses)
         return losses, gradients
 
+    def _counts(self) -> dict[str, float]:
+        """What the data has counted, on all devices."""
+        counts = self.data.counts()
+        if not counts:
+            return {}
+        total = self._gather(torch.tensor([*counts.values()], dtype=torch.float64))
+        return dict(zip(counts, total.view(-1, len(counts)).sum(0).tolist(), strict=True))
+
     def _is_logged(self) -> bool:
         every = cast(int, getattr(self.trainer, "log_every_n_steps"))  # noqa: B009 # untyped
         return bool(every) and (self.trainer.global_step + 1) % every == 0
@@ -673,7 +687,7 @@ class GFlowNet(LightningModule):
             "log_z": self.log_z,
             "length": length.mean(),
         }
-        columns |= self.data.counts()
+        columns |= self._counts()
         columns |= {f"loss/{name}": loss.detach() for name, loss in losses.items()}
         for optimizer in self.trainer.optimizers:
             if isinstance(optimizer, TrustRegionAdam):  # of the latest step, one batch ago
@@ -811,7 +825,9 @@ class GFlowNet(LightningModule):
     ) -> None:
         """Several batches, each with a `training_step` and an update."""
         assert optimizer_closure is not None  # Lightning always has one
-        burst(self, optimizer, optimizer_closure, self.burst)
+        # What may be scored is looked at after every batch.
+        most = self.burst if self.data.room() is None else 1
+        burst(self, optimizer, optimizer_closure, most)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.catch_up()

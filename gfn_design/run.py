@@ -72,30 +72,8 @@ def fit(config: Mapping[str, Any], folder: Path) -> tuple[Run, Evaluation, list[
     folder = folder.absolute()  # once: a score may change the directory
     with ExitStack() as stack:
         stops = stack.enter_context(Stops())
-        _check_folder(config, folder)
-        rank = rank_zero_only.rank  # type: ignore[attr-defined]
-        if rank == 0 and folder.is_dir():
-            stack.enter_context(locked(folder))
-        trainer, module, data = prepare(config, folder, stops)
-        if trainer.is_global_zero:
-            if make_folder(folder):
-                stack.enter_context(locked(folder))
-            remove_parts(folder)
-            remove_parts(folder / CHECKPOINT.parent)
-            write_whole(folder / CONFIG, dump(config))
-            write_whole(folder / README, README_TEXT.read_text())
-        resume = None
-        if has_checkpoint(folder):
-            resume = str(latest_checkpoint(folder)[0])
-            if trainer.is_global_zero:
-                _complete(trainer, module)
         try:
-            with _lightning_said():
-                trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-            if not trainer.is_global_zero:
-                raise SystemExit(0)  # the first process alone writes what follows
-            run = open_run(folder)
-            return run, *report(run, int(config.get("candidates", 1000)))
+            return _fit(config, folder, stops, stack)
         except (Stopped, SystemExit) as stopped:  # or what Lightning makes of it
             if not stops.requested:
                 raise
@@ -103,6 +81,35 @@ def fit(config: Mapping[str, Any], folder: Path) -> tuple[Run, Evaluation, list[
             if has_checkpoint(folder):
                 hint = "the same command goes on from the last whole batch"
             raise Stopped(hint, stops.requested) from stopped
+
+
+def _fit(
+    config: Mapping[str, Any], folder: Path, stops: Stops, stack: ExitStack
+) -> tuple[Run, Evaluation, list[Candidate]]:
+    _check_folder(config, folder)
+    rank = rank_zero_only.rank  # type: ignore[attr-defined]
+    if rank == 0 and folder.is_dir():
+        stack.enter_context(locked(folder))
+    trainer, module, data = prepare(config, folder, stops)
+    if trainer.is_global_zero:
+        if make_folder(folder):
+            stack.enter_context(locked(folder))
+        remove_parts(folder)
+        remove_parts(folder / CHECKPOINT.parent)
+        write_whole(folder / CONFIG, dump(config))
+        write_whole(folder / README, README_TEXT.read_text())
+    data.keep_in(folder)
+    resume = None
+    if has_checkpoint(folder):
+        resume = str(latest_checkpoint(folder)[0])
+        if trainer.is_global_zero:
+            _complete(trainer, module)
+    with _lightning_said():
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    if not trainer.is_global_zero:
+        raise SystemExit(0)  # the first process alone writes what follows
+    run = open_run(folder)
+    return run, *report(run, int(config.get("candidates", 1000)))
 
 
 @contextmanager
@@ -141,6 +148,8 @@ def _complete(trainer: Trainer, module: GFlowNet) -> None:
 
 def first_logged(folder: Path, column: str) -> float | None:
     """The first number that a run's log has in a column."""
+    if not (folder / LOG).exists():
+        return None
     with (folder / LOG).open(newline="") as file:
         return next((float(row[column]) for row in csv.DictReader(file) if row.get(column)), None)
 
@@ -166,6 +175,8 @@ def prepare(
         restore(module, content, path)  # the Trainer does it again, when it is too late
         step = content["global_step"]
     # Bad data, and a reward that does not work, are found before anything is written.
+    if folder.is_dir():
+        data.keep_in(folder)
     module.use(data)
     if step is None:
         module.begin()
@@ -174,6 +185,8 @@ def prepare(
     loggers = _several(options.pop("logger", None))
     callbacks = _several(options.pop("callbacks", None))
     own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if data.room() is not None:
+        options["limit_val_batches"] = 0  # nothing is spent on evaluating
     bar = [Progress()] if options.get("enable_progress_bar", True) and not own_bar else []
     every = int(config.get("checkpoint_every", 500))
     evaluate_every = int(config.get("evaluate_every", 100))
@@ -262,6 +275,8 @@ def open_run(folder: Path) -> Run:
     path, checkpoint = latest_checkpoint(folder)
     module, data = build(config)
     restore(module, checkpoint, path)
+    data.keep_in(folder)
+    data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
     return Run(folder, config, module.eval().use(data))
 
 
@@ -288,14 +303,18 @@ def restore(module: GFlowNet, checkpoint: dict[str, Any], path: Path) -> None:
 
 def report(run: Run, n: int) -> tuple[Evaluation, list[Candidate]]:
     """Evaluate, draw `n` candidates, and write files and pictures into the run's folder."""
-    print("evaluating ...", flush=True)
-    evaluation = run.module.evaluate()
+    if run.module.data.room() is None:
+        print("evaluating ...", flush=True)
+        evaluation = run.module.evaluate()
+    else:  # which would cost scores
+        evaluation = Evaluation(run.module.data.counts(), None, None)
     print(f"drawing {n:,} candidates ...", flush=True)
     candidates, _ = draw_candidates(run.module, n)
     print("describing them ...", flush=True)
     smiles = smiles_of(candidates, run.module)
     if smiles:
         evaluation.metrics.update(molecules.summary(smiles, [c.score for c in candidates]))
+    run.module.data.settle()
     rounded = {name: round(value, 6) for name, value in evaluation.metrics.items()}
     with whole_files(run.folder) as folder:
         write_into(folder, candidates, run.module)

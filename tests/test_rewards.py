@@ -338,9 +338,12 @@ def test_log_reward_names_the_object(value, shown):
     environment = Sequence("DNA", 2)
     module = GFlowNet(environment, TrajectoryBalance()).use(FunctionData(score_of(value)))
     objects = environment.encode(["AA", "CC", "GT", "CC"])
+    what, bound = (
+        ("too large", "maximum") if shown == "inf" else ("not a positive number", "minimum")
+    )
     message = (
-        rf"^the reward of 'CC' is not a positive number \(log R = {shown}; 2 of 4 objects\); "
-        "mend the score, or set the reward's minimum$"
+        rf"^the reward of 'CC' is {what} \(log R = {shown}; 2 of 4 objects\); "
+        f"mend the score, or set the reward's {bound}$"
     )
     with pytest.raises(InputError, match=message):
         module.log_reward(objects)

@@ -52,11 +52,18 @@ def _import_file(file: Path) -> ModuleType:
         assert spec
         assert spec.loader
         sys.modules[name] = importlib.util.module_from_spec(spec)
+        folder, here = str(file.parent), os.getcwd()
+        sys.path.insert(0, folder)  # its neighbours can be imported, as by `python file.py`
         try:
             spec.loader.exec_module(sys.modules[name])
         except BaseException:
             del sys.modules[name]
             raise
+        finally:
+            sys.path.remove(folder)
+            if folder not in sys.path:  # for what is imported when a function is called
+                sys.path.append(folder)
+            os.chdir(here)
     return sys.modules[name]
 
 

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from math import ceil
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -100,6 +101,28 @@ class DataModule(LightningDataModule):
     def counts(self) -> dict[str, float]:
         """What has been counted since the start, for the log: numbers by name."""
         return {}
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep in the folder of a run what would be expensive to find again."""
+
+    def room(self) -> int | None:
+        """How many more objects may be scored; None is any number."""
+        return None
+
+    def affordable(self, environment: Environment, objects: Tensor) -> list[bool]:
+        """Which of some objects, the first ones first, can still be scored."""
+        return [True] * len(objects)
+
+    def scored_texts(self) -> list[str]:
+        """What has been scored, as scorers read it, where the number of scores is limited."""
+        return []
+
+    def settle(self) -> None:
+        """Make sure that what was scored last was meant so.
+
+        Raises:
+            InputError: It may not have been.
+        """
 
     def ready(self, environment: Environment, device: torch.device) -> None:
         """Build the reward for `environment` on `device`."""

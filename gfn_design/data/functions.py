@@ -4,7 +4,8 @@ import logging
 import math
 from collections.abc import Callable
 from collections.abc import Sequence as Numbers
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,13 @@ from torch import Tensor, nn
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
-from gfn_design.rewards.child import ProgramWorker, function_workers, name_of
+from gfn_design.rewards.functions import (
+    content_of,
+    content_of_function,
+    function_workers,
+    name_of,
+)
+from gfn_design.rewards.programs import ProgramWorker
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.scorer import Scorer
 
@@ -37,14 +44,59 @@ class ScoredData(DataModule):
             "failed": float(sum(scorer.failures for scorer in self.scorers)),
         }
 
+    def keep_in(self, folder: Path) -> None:
+        for scorer in self.scorers:
+            if scorer.name != "RDKit":  # whose numbers are sooner found than looked up
+                scorer.keep_in(folder)
+
+    def room(self) -> int | None:
+        rooms = [scorer.room for scorer in self.scorers if scorer.room is not None]
+        return min(rooms, default=None)
+
+    def affordable(self, environment: Environment, objects: Tensor) -> list[bool]:
+        texts = written(environment)(objects)
+        good = [True] * len(texts)
+        for scorer in self.scorers:
+            if (left := scorer.room) is None:
+                continue
+            for i, known in enumerate(scorer.is_known(texts)):
+                left -= not known
+                good[i] = good[i] and (known or left >= 0)
+        return good
+
+    def scored_texts(self) -> list[str]:
+        limited = [set(scorer.texts()) for scorer in self.scorers if scorer.room is not None]
+        return sorted(set.intersection(*limited)) if limited else []
+
+    def settle(self) -> None:
+        for scorer in self.scorers:
+            scorer.settle()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was scored so far, for a checkpoint."""
+        return {"scorers": [scorer.state_dict() for scorer in self.scorers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Count on from a checkpoint."""
+        for scorer, state in zip(self.scorers, state_dict.get("scorers", []), strict=False):
+            scorer.load_state_dict(state)
+
     def teardown(self, stage: str) -> None:
         for scorer in self.scorers:
-            scorer.close()
+            try:
+                scorer.settle()
+            finally:
+                scorer.close()
             if scorer.failures:
                 count = f"{scorer.failures:,} of {scorer.scored:,}"
                 _log.warning(
                     "%s failed for %s texts, which count as the minimum", scorer.name, count
                 )
+
+
+def written(environment: Environment) -> Callable[[Tensor], list[str]]:
+    """How scorers read objects: as SMILES of molecules, of others as the texts they are."""
+    return environment.smiles if environment.molecules else environment.decode
 
 
 class FunctionScore(nn.Module):
@@ -58,7 +110,7 @@ class FunctionScore(nn.Module):
 
     def __init__(self, environment: Environment, scorer: Scorer, floor: float = math.nan) -> None:
         super().__init__()
-        self.write = environment.smiles if environment.molecules else environment.decode
+        self.write = written(environment)
         self.scorer, self.floor = scorer, floor
 
     @torch.compiler.disable(reason="this score is found in Python")
@@ -85,6 +137,18 @@ class _OneScore(ScoredData):
         self.exponent, self.scale = exponent, scale
         self.minimum, self.maximum = minimum, maximum
 
+    def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
+        """What the program says besides the score."""
+        (scorer,) = self.scorers
+        if not scorer.names:
+            return {}
+        own = environment.molecules and type(environment).smiles is not Environment.smiles
+        rows = scorer(environment.smiles(environment.encode(texts)) if own else texts)
+        return {
+            name: ["" if row is None else f"{row[place]:.6g}" for row in rows]
+            for place, name in enumerate(scorer.names[1:], 1)
+        }
+
     def make_reward(self, environment: Environment) -> Reward:
         floor = math.nan if self.minimum is None else self.minimum
         score = FunctionScore(environment, self.scorers[0], floor)
@@ -107,7 +171,11 @@ class FunctionData(_OneScore):
         retries: How often a text that failed is tried again.
         failed: ``stop`` ends the run at the first text that cannot be scored; ``floor`` gives such
             texts the minimum, and counts them in the log.
-        cache_size: How many texts are remembered with their scores; 0 asks anew each time.
+        cache_size: How many texts are remembered with their scores in memory; in the folder of a
+            run scores that took their time are kept besides, so that none is paid for twice. 0 asks
+            anew each time.
+        budget: End when so many distinct texts have been scored, whatever for; nothing is spent on
+            evaluating then, and the rest goes to candidates. None scores all that is asked for.
     """
 
     def __init__(
@@ -122,17 +190,21 @@ class FunctionData(_OneScore):
         retries: int = 0,
         failed: Literal["stop", "floor"] = "stop",
         cache_size: int = 100_000,
+        budget: int | None = None,
     ) -> None:
         workers = function_workers(function, n_workers, timeout)
-        scorer = Scorer(name_of(function), workers, None, retries, failed, cache_size)
+        rest = (None, retries, failed, cache_size, budget)
+        scorer = Scorer(name_of(function), workers, *rest, content_of_function(function))
         super().__init__(scorer, exponent, scale, minimum, maximum)
 
 
 class CommandData(_OneScore):
-    """A reward from a program: it reads texts, one a line, and writes a number for each.
+    """A reward from a program: it reads texts, one a line, and writes an answer for each.
 
-    Its numbers go one a line too. It stays open from batch to batch: it must answer without
-    waiting for the end of its input, and flush what it writes (in Python it does by itself).
+    Its answers go one a line too: a number; or several, as in ``dock=-7.1 strain=2.3``, the others
+    being columns of ``candidates.csv``; or ``error: reason``. It stays open from batch to batch: it
+    must answer without waiting for the end of its input, and flush what it writes (in Python it
+    does by itself).
 
     Args:
         command: The program and its arguments, without pipes, as in ``python dock.py --fast``. It
@@ -146,7 +218,12 @@ class CommandData(_OneScore):
         retries: How often a text that failed is tried again.
         failed: ``stop`` ends the run at the first text that cannot be scored; ``floor`` gives such
             texts the minimum, and counts them in the log.
-        cache_size: How many texts are remembered with their scores; 0 asks anew each time.
+        cache_size: How many texts are remembered with their scores in memory; in the folder of a
+            run scores that took their time are kept besides, so that none is paid for twice. 0 asks
+            anew each time.
+        budget: End when so many distinct texts have been scored, whatever for; nothing is spent on
+            evaluating then, and the rest goes to candidates. None scores all that is asked for.
+        value: Of several numbers the name of the score; None takes the first.
     """
 
     def __init__(
@@ -161,11 +238,14 @@ class CommandData(_OneScore):
         retries: int = 1,
         failed: Literal["stop", "floor"] = "stop",
         cache_size: int = 100_000,
+        budget: int | None = None,
+        value: str | None = None,
     ) -> None:
         if n_workers < 1:
             raise InputError(
                 f"n_workers must be at least 1, since a command is one, got {n_workers}"
             )
-        workers = [ProgramWorker(command, timeout) for _ in range(n_workers)]
-        scorer = Scorer(f"'{command}'", workers, None, retries, failed, cache_size)
+        workers = [ProgramWorker(command, timeout, value) for _ in range(n_workers)]
+        rest = (None, retries, failed, cache_size, budget)
+        scorer = Scorer(f"'{command}'", workers, *rest, content_of(command, {"value": value}))
         super().__init__(scorer, exponent, scale, minimum, maximum)

@@ -12,8 +12,14 @@ from torch import Tensor, nn
 from gfn_design.data.functions import ScoredData
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
-from gfn_design.rewards.child import ProgramWorker, function_workers, name_of
 from gfn_design.rewards.desirability import Desirability, combined, desirability
+from gfn_design.rewards.functions import (
+    content_of,
+    content_of_function,
+    function_workers,
+    name_of,
+)
+from gfn_design.rewards.programs import ProgramWorker
 from gfn_design.rewards.properties import (
     PROXIES,
     PropertyValues,
@@ -110,7 +116,10 @@ class MoleculeData(ScoredData):
         retries: How often a molecule that failed is tried again.
         failed: ``stop`` ends the run at the first molecule that cannot be scored; ``floor`` gives
             such molecules the minimum, and counts them in the log.
-        cache_size: How many molecules are remembered with their values, by canonical SMILES.
+        cache_size: How many molecules are remembered with their values, by canonical SMILES; values
+            of functions and programs that took their time are kept in the run's folder besides.
+        budget: End when every function and program has scored so many distinct molecules; nothing
+            is spent on evaluating then. None scores all that is asked for.
     """
 
     def __init__(
@@ -125,6 +134,7 @@ class MoleculeData(ScoredData):
         retries: int = 0,
         failed: Literal["stop", "floor"] = "stop",
         cache_size: int = 100_000,
+        budget: int | None = None,
     ) -> None:
         if not terms:
             raise InputError("there are no terms; say what is wanted, as in {property: QED}")
@@ -149,10 +159,13 @@ class MoleculeData(ScoredData):
         for i, term in enumerate(terms):
             if term.function is not None:
                 workers = function_workers(term.function, n_workers, timeout)
-                asked.append(([i], Scorer(name_of(term.function), workers, None, *rest)))
+                who = content_of_function(term.function)
+                scorer = Scorer(name_of(term.function), workers, None, *rest, budget, who)
+                asked.append(([i], scorer))
             elif term.command is not None:
                 worker = ProgramWorker(term.command, timeout)
-                asked.append(([i], Scorer(f"'{term.command}'", [worker], None, *rest)))
+                who = content_of(term.command)
+                asked.append(([i], Scorer(f"'{term.command}'", [worker], None, *rest, budget, who)))
         super().__init__([scorer for _, scorer in asked])
         self.terms, self.titles, self.combine = terms, titles, combine
         self.exponent, self.scale, self.minimum = exponent, scale, minimum
@@ -176,7 +189,8 @@ class MoleculeData(ScoredData):
         values = torch.full((len(smiles), len(self.terms)), torch.nan, dtype=torch.float64)
         for places, scorer in self._asked:
             rows = scorer([smiles[i] for i in some])
-            known = [row or (math.nan,) * len(places) for row in rows]
+            # Of several numbers of a program the first is the value.
+            known = [(math.nan,) * len(places) if x is None else x[: len(places)] for x in rows]
             found = torch.tensor(known, dtype=torch.float64).view(-1, len(places))
             values[torch.tensor(some, dtype=torch.int64)[:, None], torch.tensor(places)] = found
         return values

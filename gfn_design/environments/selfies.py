@@ -27,7 +27,11 @@ class Selfies(Environment):
 
     A state is the symbol in each slot, -1 while blank. Action c writes symbol c behind the last
     one, the last action stops. The first symbol has to be an atom, and only then may one stop, so
-    no string is the empty molecule, and every string is a molecule.
+    no string is the empty molecule.
+
+    An atom with a charge or in brackets may keep its valences open, and some strings RDKit does not
+    read: with an alphabet that has such symbols these strings are rejected (`rejected_for`). What
+    RDKit does not read counts as the molecule of its longest beginning that it does.
 
     The object is the *string*: R / Z is the probability of a string, and a molecule that k strings
     of the alphabet spell has k times its share. These cannot be counted, as those of `Atoms` and of
@@ -35,7 +39,8 @@ class Selfies(Environment):
 
     Args:
         alphabet: ``default`` (21 symbols of uncharged organic molecules), a list of symbols such as
-            ``[=C]``, or a file of SMILES, one a line, whose symbols are taken.
+            ``[=C]``, or a file of SMILES, one a line, whose symbols are taken; of a salt those of
+            its largest part.
         max_length: Symbols of the longest string.
     """
 
@@ -50,6 +55,9 @@ class Selfies(Environment):
         if isinstance(alphabet, str):
             alphabet = DEFAULT if alphabet == "default" else _mined(alphabet)
         self.symbols, self.max_length = tuple(alphabet), max_length
+        if "." in self.symbols:
+            raise InputError("alphabet has '.', which would join two molecules; leave it out")
+        self.rejects = not set(self.symbols) <= set(DEFAULT)
         starts = [_begins_a_molecule(symbol) for symbol in self.symbols]
         if len(set(self.symbols)) < len(self.symbols) or not any(starts):
             raise InputError(
@@ -113,7 +121,12 @@ class Selfies(Environment):
         return states.view(-1, self.max_length)
 
     def smiles(self, states: Tensor) -> list[str]:
-        return [_canonical(text) for text in self.decode(states)]
+        return [_molecule(text)[0] for text in self.decode(states)]
+
+    def rejected_for(self, objects: Tensor) -> list[str | None]:
+        if not self.rejects:
+            return [None] * len(objects)
+        return [_molecule(text)[1] for text in self.decode(objects)]
 
     def state_index(self, states: Tensor) -> Tensor:
         if self.n_states is None:
@@ -139,13 +152,23 @@ def _begins_a_molecule(symbol: str) -> bool:
 
 
 @lru_cache(maxsize=2**16)
-def _canonical(text: str) -> str:
+def _molecule(text: str) -> tuple[str, str | None]:
+    """Canonical SMILES of a string, and why it is rejected, if it is."""
     from rdkit import Chem
+    from rdkit.rdBase import BlockLogs
 
-    molecule = Chem.MolFromSmiles(selfies.decoder(text))
-    if molecule is None:
-        raise InputError(f"RDKit reads no molecule from the SELFIES '{text}'")
-    return str(Chem.MolToSmiles(molecule))
+    symbols, reason = _split(text), None
+    with BlockLogs():
+        for end in range(len(symbols), 0, -1):
+            molecule = Chem.MolFromSmiles(selfies.decoder("".join(symbols[:end])))
+            if molecule is not None and molecule.GetNumAtoms():
+                break
+            reason = "RDKit does not read it"
+        else:
+            return "", "RDKit does not read it" if symbols else None
+    if reason is None and any(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()):
+        reason = "a radical"
+    return str(Chem.MolToSmiles(molecule)), reason
 
 
 def _mined(path: str) -> list[str]:
@@ -163,7 +186,8 @@ def _symbols(path: str, lines: Iterable[str]) -> Iterable[str]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        smiles = line.split()[0]
+        # Of a salt the largest part; a full stop is no symbol.
+        smiles = max(line.split()[0].split("."), key=len)
         try:
             yield from selfies.split_selfies(selfies.encoder(smiles))
         except selfies.EncoderError as error:

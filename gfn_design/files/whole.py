@@ -91,7 +91,10 @@ def whole_files(folder: Path) -> Iterator[Path]:
             file.replace(folder / file.name)
         _sync_folder(folder)
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        name = Path(error.filename or folder)
+        if name.parent == part:
+            name = folder / name.name
+        raise cannot_write(name, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
         if made:

@@ -57,30 +57,23 @@ class SaveLast(Checkpoint):
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         step, now = trainer.global_step, monotonic()
         due = step % self._every_n_train_steps == 0 or step == trainer.max_steps
-        stop, long_ago = self._agreed(
-            trainer,
-            self.stops.requested,
-            now - self._latest > self.seconds or now - self._began > SLOW,
+        long_ago = now - self._latest > self.seconds or now - self._began > SLOW
+        stop, long_ago, spent = _agreed(
+            trainer, self.stops.requested, long_ago, _is_spent(trainer.lightning_module)
         )
-        if (due or stop or long_ago) and step != self.saved:
+        if (due or stop or long_ago or spent) and step != self.saved:
             self._save(trainer)
         if stop:
             raise Stopped("", stop)
+        if spent and not trainer.should_stop:
+            trainer.should_stop = True
+            if trainer.is_global_zero:
+                print(f"\nthe budget of scores is spent but for a rest, after {step:,} batches")
 
     def on_train_end(self, trainer: Trainer, *_: Any) -> None:
         if trainer.global_step != self.saved:  # training ended by time or by a callback
             self._save(trainer)
         self.stops.is_safe = lambda: True
-
-    def _agreed(self, trainer: Trainer, stop: int, long_ago: bool) -> tuple[int, bool]:
-        """What one of the ranks wants all do, since all save together."""
-        if trainer.world_size == 1:
-            return stop, long_ago
-        import torch
-
-        wanted = torch.tensor([stop, int(long_ago)], device=trainer.strategy.root_device)
-        torch.distributed.all_reduce(wanted, torch.distributed.ReduceOp.MAX)
-        return int(wanted[0]), bool(wanted[1])
 
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.path, False)  # not the weights alone
@@ -101,6 +94,23 @@ class SaveLast(Checkpoint):
         for log in trainer.loggers:
             if isinstance(log, CSVLog):
                 log.take_up(checkpoint.get("log", []))
+
+
+def _is_spent(module: Any) -> bool:
+    """Whether the budget of scores, if there is one, has no room for a batch like the latest."""
+    room = module.data.room()
+    return room is not None and room < module.asked
+
+
+def _agreed(trainer: Trainer, stop: int, long_ago: bool, spent: bool) -> tuple[int, bool, bool]:
+    """What one of the ranks wants all do, since all save together."""
+    if trainer.world_size > 1:
+        import torch
+
+        wanted = torch.tensor([stop, long_ago, spent], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(wanted, torch.distributed.ReduceOp.MAX)
+        stop, long_ago, spent = int(wanted[0]), bool(wanted[1]), bool(wanted[2])
+    return stop, long_ago, spent
 
 
 class CSVLog(Logger):

@@ -77,6 +77,8 @@ def plot_curve(log: Path, ax: "Axes") -> bool:
 
     Where rewards are too large for a float, their mean logarithm stands in.
     """
+    if not log.exists():  # a run too short for a row
+        return False
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for name, label in (
@@ -142,7 +144,7 @@ def plot_logo(candidates: list[Candidate], module: "GFlowNet", ax: "Axes") -> No
     texts = [c.text for c in candidates[:LOGO_CANDIDATES]]
     other = [text.translate(str.maketrans("ACGT", "TGCA"))[::-1] for text in texts]
     oriented = ""
-    if environment.symbols == tuple("ACGT"):
+    if environment.symbols == tuple("ACGT") and module.data.room() is None:
         both = [module.log_reward(environment.encode(strand)) for strand in (texts, other)]
         if both[0].allclose(both[1], atol=1e-4):
             texts = [

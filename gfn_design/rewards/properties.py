@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from gfn_design.errors import InputError
-from gfn_design.rewards.scorer import ScoringError
+from gfn_design.rewards.answers import ScoringError
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol

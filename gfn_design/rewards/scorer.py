@@ -1,20 +1,36 @@
 """Scores of texts from functions that may fail: cached, tried again, and held to a policy."""
 
 import functools
+import hashlib
 import logging
-import math
-import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal
 
+import torch
+import torch.distributed
+
 from gfn_design.errors import InputError
+from gfn_design.rewards.answers import (
+    Answer,
+    Refusal,
+    Row,
+    ScoringError,
+    answers_for,
+    call,
+    listed,
+    number,
+    several,
+    told,
+)
+from gfn_design.rewards.store import NAME, ScoreStore
 
 _log = logging.getLogger(__name__)
 
-Row = tuple[float, ...]
+CHEAP = 1e-3  # seconds for a text; what takes less is sooner found again than looked up
 Worker = Callable[[list[str]], Callable[[], Sequence[Any]]]
 """Takes texts, and returns what waits for the answers: so several workers can be at it at once."""
 
@@ -23,17 +39,8 @@ AT_ONCE = 512  # texts of one call, so that a time-out means the same in trainin
 Policy = Literal["stop", "floor"]
 
 
-class ScoringError(Exception):
-    """Texts could not be scored; the message goes on where a sentence began with who failed.
-
-    Args:
-        text: Such as "took longer than 10 s".
-        done: The answers for the first texts, where these are known.
-    """
-
-    def __init__(self, text: str, done: Sequence[Any] = ()) -> None:
-        super().__init__(text)
-        self.done = list(done)
+class BudgetSpentError(InputError):
+    """More objects were to be scored than are allowed."""
 
 
 class Scorer:
@@ -49,11 +56,14 @@ class Scorer:
         retries: How often a text is tried again.
         failed: ``stop`` raises for the first text that cannot be scored; ``floor`` goes on without
             its numbers, logs the first such text and counts all.
-        cache_size: Texts whose numbers are kept, the latest ones.
+        cache_size: Texts whose numbers are kept in memory, the latest ones; with 0 none are kept on
+            the disk either.
+        budget: How many texts may be scored in all; None is any number.
+        who: What scores, by its content, for the scores on the disk.
 
     Attributes:
-        scored: Texts that workers were asked for, each batch's distinct ones.
-        failures: Texts among them that could not be scored.
+        failures: Texts that were asked for and could not be scored.
+        names: Of the numbers of a text, where there are several.
     """
 
     def __init__(
@@ -64,6 +74,8 @@ class Scorer:
         retries: int = 0,
         failed: Policy = "stop",
         cache_size: int = 100_000,
+        budget: int | None = None,
+        who: str = "",
     ) -> None:
         if failed not in ("stop", "floor"):
             raise InputError(f"failed must be stop or floor, got '{failed}'")
@@ -71,34 +83,147 @@ class Scorer:
             raise InputError(f"retries must not be negative, got {retries}")
         if cache_size < 0:
             raise InputError(f"cache_size must not be negative, got {cache_size}")
+        if budget is not None and (budget < 1 or not cache_size):
+            raise InputError(
+                f"budget must be at least 1, with a cache_size above 0, got {budget} and "
+                f"{cache_size}"
+            )
         self.name, self.workers, self.width = name, list(workers), width
         self.retries, self.failed, self.cache_size = retries, failed, cache_size
-        self.scored = self.failures = 0
+        self.budget, self.who = budget, who or name
+        self.failures = 0
+        self.names: tuple[str, ...] = ()
+        self.store: ScoreStore | None = None
         self._cache: OrderedDict[str, Row | None] = OrderedDict()
+        self._asked: set[int] = set()  # hashes of the texts asked for so far
+        self._asked_anew = 0  # without a cache
+        self._seconds = 0.0  # that the latest texts took each
+        self._told = False
+
+    @property
+    def scored(self) -> int:
+        """Texts that were asked for, each once; without a cache each call's distinct ones."""
+        return len(self._asked) + self._asked_anew
+
+    @property
+    def room(self) -> int | None:
+        """How many more texts may be scored; None is any number."""
+        if self.budget is None:
+            return None
+        paid = len(self._asked) if self.store is None else max(len(self._asked), len(self.store))
+        return max(0, self.budget - paid)
+
+    def is_known(self, texts: Sequence[str]) -> list[bool]:
+        """Whether texts need not be scored any more."""
+        kept = {} if self.store is None else self.store.find(texts)
+        return [text in self._cache or text in kept for text in texts]
+
+    def texts(self) -> list[str]:
+        """All that numbers are known of."""
+        kept = [] if self.store is None else self.store.texts()
+        return [*dict.fromkeys([*kept, *self._cache])]
 
     def __call__(self, texts: Sequence[str]) -> list[Row | None]:
         """The numbers of each text, None where there are none.
 
         Raises:
-            InputError: A text cannot be scored, and the policy is to stop.
+            InputError: A text cannot be scored, and the policy is to stop; or the budget is spent.
         """
-        known = {text: self._cache[text] for text in texts if text in self._cache}
-        fresh = [text for text in dict.fromkeys(texts) if text not in known]
+        distinct = dict.fromkeys(texts)
+        known = {text: self._cache[text] for text in distinct if text in self._cache}
+        fresh = [text for text in distinct if text not in known]
+        if fresh and self.store is not None:
+            known |= self.store.find(fresh)
+            fresh = [text for text in fresh if text not in known]
+        if self.room is not None and len(fresh) > self.room:
+            raise BudgetSpentError(
+                f"{self.name} has a budget of {self.budget:,} scored objects, of which "
+                f"{self.room:,} are left, and {len(fresh):,} more are wanted; give a larger budget"
+            )
         try:
-            known |= zip(fresh, self._score(fresh), strict=True)
+            known |= self._paid(fresh)
         except BaseException:  # Ctrl-C too: an answer that is still to come would be taken
             self.close()  # for that of the next question
             raise
-        self._cache |= {text: known[text] for text in fresh}
+        self._note(distinct, known)
+        return [known[text] for text in texts]
+
+    def _note(self, texts: Iterable[str], known: Mapping[str, Row | None]) -> None:
+        """Count what was asked for, and keep it."""
+        if not self.cache_size:
+            self._asked_anew += len(known)
+            self.failures += sum(row is None for row in known.values())
+            return
+        for text in texts:
+            if (key := _key(text)) not in self._asked:
+                self._asked.add(key)
+                self.failures += known[text] is None
+            self._cache[text] = known[text]
         while len(self._cache) > self.cache_size:
             self._cache.popitem(last=False)
-        return [known[text] for text in texts]
+
+    def _paid(self, fresh: list[str]) -> dict[str, Row | None]:
+        """Have texts scored, and keep on the disk what took its time."""
+        shared = self.store is not None and _ranks() > 1
+        theirs: list[str] = []
+        if fresh and shared and self.store is not None:
+            fresh, theirs = self.store.claim(fresh)
+        began = monotonic()
+        try:
+            found = dict(zip(fresh, self._score(fresh), strict=True))
+        except BaseException:
+            if shared and self.store is not None:
+                self.store.forget(fresh)
+            raise
+        if found:
+            self._seconds = (monotonic() - began) / len(found)
+        if found and self.store is not None and (shared or self._is_worth_keeping()):
+            self.store.add(found)
+        if theirs and self.store is not None:
+            others, given_up = self.store.wait_for(theirs)
+            found |= others | (self._paid(given_up) if given_up else {})
+        return found
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep what is scored, and look up what was, in a folder."""
+        if self.cache_size and self.store is None:
+            self.store = ScoreStore(folder / NAME, self.who)
+            if self._cache and self._is_worth_keeping():
+                self.store.add(self._cache)
+
+    def _is_worth_keeping(self) -> bool:
+        return self._seconds > CHEAP or self.budget is not None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was asked for so far, for a checkpoint."""
+        asked = torch.tensor(sorted(self._asked), dtype=torch.int64)
+        return {"asked": asked, "anew": self._asked_anew, "failures": self.failures}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Count on from a checkpoint; what was asked for since then is asked for again."""
+        self._asked, self._asked_anew = set(state["asked"].tolist()), int(state["anew"])
+        self.failures = int(state["failures"])
+
+    def settle(self) -> None:
+        """Make sure that nobody has said more than was asked.
+
+        Raises:
+            InputError: Somebody has, so the latest scores may be those of others.
+        """
+        for worker in self.workers:
+            if (settle := getattr(worker, "settle", None)) is not None:
+                try:
+                    settle()
+                except ScoringError as error:
+                    raise self._in_doubt(error) from error
 
     def close(self) -> None:
         """End the workers' processes; the next call starts new ones."""
         for worker in self.workers:
             if (close := getattr(worker, "close", None)) is not None:
                 close()
+        if self.store is not None:
+            self.store.close()
 
     def _score(self, texts: list[str]) -> list[Row | None]:
         rows: list[Row | None] = []
@@ -108,8 +233,7 @@ class Scorer:
             bounds = [len(some) * i // len(workers) for i in range(len(workers) + 1)]
             parts = [some[start:end] for start, end in pairwise(bounds)]
             jobs = [(worker, part) for worker, part in zip(workers, parts, strict=True) if part]
-            waiting = [(worker, part, worker(part)) for worker, part in jobs]
-            self.scored += len(some)
+            waiting = [(worker, part, worker([*part])) for worker, part in jobs]
             rows += [row for job in waiting for row in self._settle(*job)]
         return rows
 
@@ -122,8 +246,10 @@ class Scorer:
         except InputError:
             raise
         except Exception as error:
-            problem = _told(error)
+            problem = told(error)
             answers = problem.done
+            if problem.doubtful:
+                raise self._in_doubt(problem) from error
         rows: list[Row | None] = []
         for answer, text in zip(answers, texts, strict=False):
             try:
@@ -133,6 +259,7 @@ class Scorer:
         if problem is not None:
             rest = texts[len(rows) :]
             rows += [self._alone(worker, text) for text in rest]
+            self._warn(problem, rest[0], "these texts were scored one by one, which takes longer")
             if self.failed == "stop" and not self.retries:  # each was scored alone: what now?
                 raise self._stop(problem, rest)
         return rows
@@ -145,29 +272,53 @@ class Scorer:
             except InputError:
                 raise
             except Exception as error:
-                problem = _told(error)
+                problem = told(error)
+                if problem.doubtful:
+                    raise self._in_doubt(problem) from error
         assert problem is not None
         if self.failed == "stop":
             raise self._stop(problem, [text])
-        if not self.failures:
-            _log.warning(
-                "%s %s, given '%s'; such texts count as the minimum, and are counted in the log",
-                self.name,
-                problem,
-                text,
-            )
-        self.failures += 1
+        self._warn(problem, text, "such texts count as the minimum, and are counted in the log")
         return None
 
+    def _warn(self, problem: ScoringError, text: str, what: str) -> None:
+        """Say once what has gone wrong."""
+        if not self._told:
+            self._told = True
+            _log.warning("%s %s, given '%s'; %s", self.name, problem, text, what)
+
     def _row(self, answer: Any) -> Row:
+        if isinstance(answer, Refusal):
+            raise ScoringError(f"could not score it ({answer.reason})")
+        if isinstance(answer, Answer):
+            self.names = self.names or answer.names
+            if answer.names != self.names:
+                raise ScoringError(
+                    f"wrote {listed(answer.names)} where it had written {listed(self.names)}"
+                )
+            return tuple(map(number, answer.numbers))
         if self.width is None:
-            return (_number(answer),)
-        row = tuple(map(_number, answer))
+            return (number(answer),)
+        row = tuple(map(number, answer))
         if len(row) != self.width:
             raise ScoringError(
-                f"returned {_several(len(row), 'number')} for a text, not {self.width}"
+                f"returned {several(len(row), 'number')} for a text, not {self.width}"
             )
         return row
+
+    def _in_doubt(self, problem: ScoringError) -> InputError:
+        """The sentence about scores that may be those of other texts, which are dropped."""
+        texts = problem.doubtful
+        for text in texts:
+            self._cache.pop(text, None)
+        if self.store is not None:
+            self.store.forget(texts)
+        return InputError(
+            f"{self.name} {problem}, so the scores of the latest {several(len(texts), 'text')}, "
+            f"from '{texts[0]}' on, may be those of others; it must write one line for each text, "
+            "and everything else to its standard error; the last checkpoint may hold what was "
+            "learned from them"
+        )
 
     def _stop(self, problem: ScoringError, texts: list[str]) -> InputError:
         more = f" and {len(texts) - 1} more" if len(texts) > 1 else ""
@@ -177,6 +328,16 @@ class Scorer:
         )
 
 
+def _key(text: str) -> int:
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def _ranks() -> int:
+    spread = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if spread else 1
+
+
 class Here:
     """A worker in this process, which nothing can interrupt."""
 
@@ -184,56 +345,4 @@ class Here:
         self.function = function
 
     def __call__(self, texts: list[str]) -> Callable[[], Sequence[Any]]:
-        return functools.partial(self.function, texts)
-
-
-def answers_for(texts: Sequence[str], answers: Iterable[Any] | None) -> list[Any]:
-    """What a function returned, as a list of one answer for each text.
-
-    Raises:
-        ScoringError: It is no such thing.
-    """
-    if answers is None:
-        raise ScoringError("returned None and not one number for each text")
-    try:
-        given = list(answers)
-    except TypeError as error:
-        kind = type(answers).__name__
-        raise ScoringError(f"returned a {kind} and not one number for each text") from error
-    if len(given) != len(texts):
-        got = f"{_several(len(given), 'number')} for {_several(len(texts), 'text')}"
-        raise ScoringError(f"returned {got}")
-    return given
-
-
-def _several(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def raised(error: Exception) -> str:
-    """An exception of somebody's function, with the place where it happened."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    words = f"{error}".strip().partition("\n")[0] or "no message"
-    return (
-        f"raised {type(error).__name__} ({words}; {Path(last.filename).name}, line {last.lineno})"
-    )
-
-
-def _told(error: Exception) -> ScoringError:
-    if isinstance(error, ScoringError):
-        return error
-    told = ScoringError(raised(error))
-    told.__cause__ = error
-    return told
-
-
-def _number(value: Any) -> float:
-    try:
-        if isinstance(value, str) or getattr(value, "ndim", False):  # an array is no number
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise ScoringError(f"returned {value!r} and not a number") from error
-    if not math.isfinite(number):
-        raise ScoringError(f"returned {number} and not a finite number")
-    return number
+        return functools.partial(call, self.function, texts)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gfn_design.errors import InputError
-from gfn_design.rewards.scorer import ScoringError
+from gfn_design.rewards.answers import ScoringError
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from gfn_design.config import import_class
 from gfn_design.errors import InputError
-from gfn_design.rewards.scorer import ScoringError, answers_for, raised
+from gfn_design.rewards.answers import ScoringError, call, raised
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     for line in sys.stdin:
         texts = json.loads(line)
         try:
-            answers = answers_for(texts, function(texts))
+            answers = call(function, texts)
             _reply(out, {"answers": [_plain(answer) for answer in answers]})
         except InputError as error:
             _reply(out, {"refused": str(error)})
@@ -53,14 +53,14 @@ def _find(path: str, arguments: dict[str, Any]) -> Callable[[list[str]], Any]:
 
 def _plain(answer: Any) -> Any:
     """An answer as JSON has it; what is none is judged by the one who asked."""
-    if answer is None or isinstance(answer, str | list | tuple):
+    if answer is None or isinstance(answer, str | list | tuple | int):
         return answer
     if getattr(answer, "ndim", 0):
-        return repr(answer)
+        return repr(answer)[:200]
     try:
         return float(answer)
-    except (TypeError, ValueError):
-        return repr(answer)
+    except (TypeError, ValueError, OverflowError):
+        return repr(answer)[:200]
 
 
 def _reply(out: TextIO, reply: dict[str, Any]) -> None:
