@@ -11,6 +11,7 @@ from gfn_design.rewards.answers import Answer, Refusal, ScoringError
 from gfn_design.rewards.child import Child, Restarted
 
 PROTOCOL = "1"  # of lines, see docs/programs.md
+GRACE = 0.005  # seconds in which a line too many is mostly there
 BABBLE = 3  # texts in a row to which a program writes what is no answer
 
 
@@ -75,7 +76,7 @@ class ProgramWorker(Restarted):
         try:
             if unasked is None:
                 done.extend(self._answer(child, text) for text in texts)
-                unasked, before = child.waiting(), texts
+                unasked, before = child.waiting(GRACE), texts
             if unasked is not None:
                 raise ScoringError(_surplus(unasked), doubtful=before)
         except ScoringError as error:
