@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import NoReturn
@@ -197,10 +198,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         return commands.COMMANDS[known.command](known, overrides)
     except InputError as error:
-        print(f"gfn-design: {error}", file=sys.stderr)
+        _say(f"{error}", error.shared)
         return 2
     except KeyboardInterrupt as stopped:
-        print(f"gfn-design: stopped{'; ' if str(stopped) else ''}{stopped}", file=sys.stderr)
+        _say(f"stopped{'; ' if str(stopped) else ''}{stopped}", True)
         return getattr(stopped, "exit_code", 130)
     except BrokenPipeError:  # as of `gfn-design ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -211,6 +212,18 @@ def main(arguments: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"gfn-design: {where}{error.strerror}; mend that and try again", file=sys.stderr)
         return 2
+
+
+def _say(text: str, shared: bool) -> None:
+    """Tell the person; of processes that all say the same the first one does."""
+    ranks = ("LOCAL_RANK", "RANK", "SLURM_PROCID")
+    first = all(os.environ.get(name, "0") == "0" for name in ranks)
+    if first or not shared:
+        print(f"gfn-design: {text}", file=sys.stderr)
+    if not first:  # whoever started this one ends it if it ends first
+        parent, end = os.getppid(), time.monotonic() + 4
+        while os.getppid() == parent and time.monotonic() < end:
+            time.sleep(0.05)
 
 
 def _overrides(rest: list[str]) -> list[tuple[str, str]]:

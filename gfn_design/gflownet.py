@@ -1,5 +1,6 @@
 """The LightningModule: draw trajectories, score them, improve the policy."""
 
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from gfn_design import ranks
 from gfn_design.burst import burst
 from gfn_design.compiled import (
     Compiled,
@@ -37,6 +39,7 @@ from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.objectives.trust_region import TrustRegion, TrustRegionAdam
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
+from gfn_design.ranks import gathered, joined, together, world
 from gfn_design.sampling.distinct import Opening
 from gfn_design.sampling.exploration import Exploration
 from gfn_design.sampling.found import Found
@@ -58,7 +61,7 @@ from gfn_design.sampling.trajectories import (
     Reward,
     Trajectories,
     Walks,
-    joined,
+    concatenate,
     sample,
     score,
     walk,
@@ -78,6 +81,7 @@ from gfn_design.training_step import (
 
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
 CPU = torch.device("cpu")
+logger = logging.getLogger(__name__)
 CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
 
 
@@ -357,7 +361,12 @@ class GFlowNet(LightningModule):
         self._take(data)
         return self
 
+    def teardown(self, stage: str) -> None:
+        ranks.end()
+
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            ranks.begin()
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, DataModule):
             self._take(data)
@@ -478,7 +487,7 @@ class GFlowNet(LightningModule):
     def _calibrated(self, batch: Batch) -> Batch:
         """The first batch, its log-rewards as they are learned from once it has told the scale."""
         drawn, back, at = batch.drawn, batch.back, batch.log_reward_at
-        self.check_rewards(drawn.objects, drawn.log_reward)
+        together(lambda: self.check_rewards(drawn.objects, drawn.log_reward))
         calibrate(self.objective, score(self.environment, self.policy, drawn), self._gather)
         rescaled = self.state_reward().rescaled
         return batch._replace(
@@ -556,7 +565,7 @@ class GFlowNet(LightningModule):
         if objects.is_cuda:
             self._unchecked.append((objects.clone(), log_reward.clone()))
         else:
-            self.check_rewards(objects, log_reward)
+            together(lambda: self.check_rewards(objects, log_reward))
         self.draws += 1
         self._batch, self._used = batch, 0
         if self.exploration is not None:
@@ -573,7 +582,7 @@ class GFlowNet(LightningModule):
         which = self.noise(self.replay.size, CHOICES, key)[:, 0]
         again, weight = self.replay.recall(self.environment, self.policy, which, noise)
         if weight is None:
-            return batch._replace(drawn=joined(batch.drawn, again))
+            return batch._replace(drawn=concatenate(batch.drawn, again))
         return batch._replace(drawn=again, weight=weight, back=batch.back or batch.drawn)
 
     def catch_up(self) -> None:
@@ -587,16 +596,16 @@ class GFlowNet(LightningModule):
             DivergenceError: On a GPU, a weight is not finite.
         """
         if self._unchecked:  # and still unchecked if it is refused
-            self.check_rewards(*map(torch.cat, zip(*self._unchecked, strict=True)))
+            unchecked = [*map(torch.cat, zip(*self._unchecked, strict=True))]
+            together(lambda: self.check_rewards(*unchecked))
             self._unchecked.clear()
         if self.device.type != "cpu":
             self.check_weights()
         self.found.update(self._gather)
 
     def _gather(self, x: Tensor) -> Tensor:
-        """`x` of every rank, stacked."""
-        several = self._trainer is not None and self._trainer.world_size > 1
-        return cast(Tensor, self.all_gather(x)) if several else x
+        """`x` of every rank, one after the other."""
+        return joined(x)
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         losses, gradients = self._count_batch()
@@ -607,6 +616,10 @@ class GFlowNet(LightningModule):
         with self.trainer.precision_plugin.train_step_context():
             losses, gradients = self._count_batch()
         set_gradients(optimizer, losses, gradients)
+
+    def _check_losses(self, losses: Losses) -> None:
+        if not math.isfinite(sum(float(loss.detach()) for loss in losses.values())):
+            raise self._diverged()
 
     def check_weights(self) -> None:
         """Refuse to go on where the latest update has left anything but numbers.
@@ -641,9 +654,8 @@ class GFlowNet(LightningModule):
             self._note(losses)
         if self.draws > before:  # not an earlier one again
             self._count(drawn.objects, 1, self._asked(batch))
-        seen = self.device.type == "cpu"  # elsewhere one would wait for them; see `catch_up`
-        if seen and not math.isfinite(sum(float(loss.detach()) for loss in losses.values())):
-            raise self._diverged()
+        if self.device.type == "cpu":  # elsewhere one would wait for them; see `catch_up`
+            together(lambda: self._check_losses(losses))
         if self._is_logged():
             length = drawn.alive.sum(1).float()
             self._log_batch(drawn.objects, drawn.log_reward, length, losses)
@@ -724,7 +736,7 @@ class GFlowNet(LightningModule):
     def evaluate(self) -> Evaluation:
         """The distance of what is sampled from the target, exact where that is possible."""
         self.catch_up()
-        return evaluate(self)
+        return together(lambda: evaluate(self))
 
     def begin(self) -> None:
         """Take over what `start` has, before anything is learned; only once, and not on resuming.
@@ -835,12 +847,20 @@ class GFlowNet(LightningModule):
         checkpoint["found"], checkpoint["draws"] = self.found.keys, self.draws
         checkpoint["trajectories"] = self.trajectories
         checkpoint["reward_calls"] = self.reward_calls
-        if self.replay is not None:
-            checkpoint["replay"] = self.replay.state_dict()
+        checkpoint["ranks"] = gathered(self._own_state())
         if self.start is not None:
             checkpoint["start"] = self.start.state_dict()
+
+    def _own_state(self) -> dict[str, Any]:
+        """What each rank has of its own: its memory, and a batch that is used again."""
+        own: dict[str, Any] = {"data": self.data.counted()}
+        if self.replay is not None:
+            own["replay"] = self.replay.state_dict()
+        if self.backward_objective is not None:
+            own["memory"] = self.backward_objective.memories()
         if self._batch is not None and 0 < self._used < self.updates:
-            checkpoint["used"], checkpoint["batch"] = self._used, packed(self._batch, CPU)
+            own["used"], own["batch"] = self._used, packed(self._batch, CPU)
+        return own
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         here, there = self.environment.describe(), checkpoint.get("environment")
@@ -853,9 +873,22 @@ class GFlowNet(LightningModule):
         self.trajectories = int(checkpoint["trajectories"])
         self._batch, self._used = None, 0
         self.reward_calls = int(checkpoint["reward_calls"])
-        if self.replay is not None and "replay" in checkpoint:
-            self.replay.load_state_dict(checkpoint["replay"])
         if self.start is not None and "start" in checkpoint:
             self.start.load_state_dict(checkpoint["start"])
-        if "batch" in checkpoint:
-            self._used, self._batch = checkpoint["used"], unpacked(checkpoint["batch"])
+        each = checkpoint.get("ranks") or [checkpoint]  # that of one process, as it was before
+        if len(each) != world() and self._trainer is not None and self.global_rank == 0:
+            logger.warning(
+                "the checkpoint was saved by %s processes, and %s go on; what each remembers is "
+                "taken from one of those, so the run is not the one it would have been",
+                len(each),
+                world(),
+            )
+        own = each[self.global_rank % len(each)]
+        if self.replay is not None and "replay" in own:
+            self.replay.load_state_dict(own["replay"])
+        if self.backward_objective is not None and "memory" in own:
+            self.backward_objective.remember(own["memory"])
+        if self._data is not None:
+            self._data.count_on(own.get("data", {}))
+        if "batch" in own:
+            self._used, self._batch = own["used"], unpacked(own["batch"])

@@ -95,8 +95,8 @@ class RewardGuide(Guide):
     An object contains the states on its ways from the source: the parts of a string that are
     filled alike (any order), or its substrings (prepend-append). Of the steps that stay inside the
     object, each is as likely as the mean reward of the observed objects that contain its end (Shen
-    et al. 2023; Niu et al. 2024, section 4.3). A table has two numbers for each state. On several
-    devices it is that of the first, and counts what that one drew.
+    et al. 2023; Niu et al. 2024, section 4.3). A table has two numbers for each state; on several
+    devices all count what all have drawn.
 
     Args:
         most_states: Refuse environments with more states.

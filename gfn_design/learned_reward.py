@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
 from gfn_design.objectives.base import Objective
+from gfn_design.ranks import together, world
 from gfn_design.sampling.trajectories import Scored
 
 _log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class LearnedReward(nn.Module):
         self.said = False
 
     def forward(self, states: Tensor) -> Tensor:
-        return self.as_learned(self.reward(states), states)
+        return self.as_learned(_asked(self.reward, states), states)
 
     def as_learned(self, log_reward: Tensor, states: Tensor) -> Tensor:
         """The same of states whose objects have this log R.
@@ -98,6 +99,16 @@ def calibrate(objective: Objective, first: Scored, gather: Callable[[Tensor], Te
     log_reward = gather(first.log_reward).double().flatten()
     mean_reward = log_reward.logsumexp(0) - math.log(len(log_reward))
     objective.calibrate(of_each.mean() + more, mean_reward)
+
+
+def _asked(reward: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
+    """The reward of states; if it fails on one rank, it does on all."""
+    return _asked_together(reward, states) if world() > 1 else reward(states)
+
+
+@torch.compiler.disable(reason="ranks talk to each other")
+def _asked_together(reward: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
+    return together(lambda: reward(states))
 
 
 @torch.compiler.disable(reason="objects are refused in Python")

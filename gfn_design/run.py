@@ -276,7 +276,7 @@ def open_run(folder: Path) -> Run:
     module, data = build(config)
     restore(module, checkpoint, path)
     data.keep_in(folder)
-    data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
+    data.count_on((checkpoint.get("ranks") or [{}])[0].get("data", {}))
     return Run(folder, config, module.eval().use(data))
 
 

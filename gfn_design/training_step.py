@@ -11,6 +11,7 @@ from gfn_design.environments.base import Environment
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
+from gfn_design.ranks import joined, total, world
 from gfn_design.sampling.distinct import Opening, Visited
 from gfn_design.sampling.exploration import Exploration, Explorer
 from gfn_design.sampling.local_search import LocalSearch
@@ -107,7 +108,12 @@ def losses(
     if copied is not None and objective.copy_rate is not None:
         then = copied
     if backward is None:
-        return objective(now, then)
+        found = objective(now, then)
+        if learns is None:
+            return found
+        # Ranks whose heads learn from more trajectories count more: gradients are averaged.
+        here = torch.tensor(float(len(now.alive))).to(now.log_pf)
+        return {name: loss * (here * world() / total(here)) for name, loss in found.items()}
     log_pb = now.log_pb.detach()
     if copied is not None and backward.copy_rate is not None:
         log_pb = copied.log_pb
@@ -185,7 +191,7 @@ def collect(parts: Parts, reward: Reward, noise: Noise, recorder: Recorder | Non
     if (guide := backward.guide) is None:
         return batch._replace(back=history)
     scale = objective.log_scale  # which guides know nothing of
-    guide.observe(environment, drawn.objects, drawn.log_reward + scale)
+    guide.observe(environment, joined(drawn.objects), joined(drawn.log_reward + scale))
     scored = score(environment, policy, history, all_actions=True)
     with torch.autocast(noise.back.device.type, enabled=False):
         log_guide = guide(environment, history, scored, lambda states: reward(states) + scale)

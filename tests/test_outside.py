@@ -513,3 +513,74 @@ def terms():
     from gfn_design.data.molecules import Term
 
     return [Term(property="QED"), Term(function=slow, want=">= 1", name="slow")]
+
+
+# A cluster.
+
+
+DASK = """
+import os, signal, sys, threading, time
+from pathlib import Path
+
+from distributed import Client, LocalCluster
+
+from gfn_design import FunctionData
+from gfn_design.config import import_class
+from gfn_design.errors import InputError
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    function = import_class(f"{folder}/own.py:score")
+    data = FunctionData(function, dask=cluster.scheduler_address, failed="floor", minimum=0.1)
+    data.keep_in(folder)
+    (scorer,) = data.scorers
+    texts = [f"{'A' * (i % 7)}{i}" for i in range(60)]
+    client = Client(cluster)
+    victim = next(iter(client.run(os.getpid).values()))
+    threading.Timer(1.0, lambda: os.kill(victim, signal.SIGKILL)).start()
+    rows = scorer(texts)
+    assert rows == [None if t.endswith("13") else (1.0 + t.count("A"),) for t in texts], rows
+    done = (folder / "done").read_text().split()
+    assert sorted(done) == sorted(t for t in texts if not t.endswith("13")), done
+    assert victim not in client.run(os.getpid).values()
+    assert scorer.failures == 1
+    scorer(texts)
+    again = FunctionData(function, dask=cluster.scheduler_address, failed="floor", minimum=0.1)
+    again.keep_in(folder)
+    again.scorers[0](texts)
+    assert len((folder / "done").read_text().split()) == 59
+    print("all is well")
+    again.teardown("fit"), data.teardown("fit")
+    client.close(), cluster.close()
+    try:
+        FunctionData(function, dask="tcp://127.0.0.1:1").scorers[0](["A"])
+    except InputError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_of_which_a_worker_is_killed(tmp_path):
+    """Nothing is lost, answers are in order, and what was finished is not scored again."""
+    pytest.importorskip("distributed")
+    (tmp_path / "own.py").write_text(
+        "import time\n"
+        "def score(texts):\n"
+        "    time.sleep(0.1)\n"
+        "    if texts[0].endswith('13'):\n"
+        "        raise ValueError('unlucky')\n"
+        f"    with open('{tmp_path}/done', 'a') as file:\n"
+        "        file.write(f'{texts[0]}\\n')\n"
+        "    return [1.0 + t.count('A') for t in texts]\n"
+    )
+    (tmp_path / "use.py").write_text(DASK)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "use.py", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+    )
+    assert "all is well" in done.stdout, done.stdout + done.stderr[-3000:]
+    assert "no Dask scheduler answers at 'tcp://127.0.0.1:1'" in done.stdout, done.stderr[-2000:]

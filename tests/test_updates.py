@@ -41,7 +41,7 @@ from gfn_design.report.log import CSVLog
 from gfn_design.sampling.exploration import Explorer
 from gfn_design.sampling.noise import uniform_noise
 from gfn_design.sampling.prioritized import steps_of
-from gfn_design.sampling.trajectories import joined, score
+from gfn_design.sampling.trajectories import concatenate, score
 
 CPU = torch.device("cpu")
 SMALL = partial(MLP, width=32, depth=2)
@@ -340,14 +340,14 @@ def test_batches_are_joined_as_they_are(environment):
     second = sample_backward(
         environment, policy, first.objects[:3].flip(0), noise(environment, 3, 1)
     )
-    both = score(environment, policy, joined(first, second))
+    both = score(environment, policy, concatenate(first, second))
     for part, rows in ((first, slice(0, 20)), (second, slice(20, 23))):
         alone = score(environment, policy, part)
         steps = part.actions.shape[1]
         torch.testing.assert_close(both.log_pf[rows, :steps], alone.log_pf)
         torch.testing.assert_close(both.log_pb[rows, :steps], alone.log_pb)
         assert not both.alive[rows, steps:].any()
-        assert torch.equal(joined(first, second).objects[rows], part.objects)
+        assert torch.equal(concatenate(first, second).objects[rows], part.objects)
 
 
 # Exploration.

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
@@ -101,6 +101,13 @@ class DataModule(LightningDataModule):
     def counts(self) -> dict[str, float]:
         """What has been counted since the start, for the log: numbers by name."""
         return {}
+
+    def counted(self) -> dict[str, Any]:
+        """What `counts` goes on from, for a checkpoint; each process has its own."""
+        return {}
+
+    def count_on(self, counted: dict[str, Any]) -> None:
+        """Go on from what `counted` gave."""
 
     def keep_in(self, folder: Path) -> None:
         """Keep in the folder of a run what would be expensive to find again."""

@@ -72,13 +72,11 @@ class ScoredData(DataModule):
         for scorer in self.scorers:
             scorer.settle()
 
-    def state_dict(self) -> dict[str, Any]:
-        """What was scored so far, for a checkpoint."""
+    def counted(self) -> dict[str, Any]:
         return {"scorers": [scorer.state_dict() for scorer in self.scorers]}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Count on from a checkpoint."""
-        for scorer, state in zip(self.scorers, state_dict.get("scorers", []), strict=False):
+    def count_on(self, counted: dict[str, Any]) -> None:
+        for scorer, state in zip(self.scorers, counted.get("scorers", []), strict=False):
             scorer.load_state_dict(state)
 
     def teardown(self, stage: str) -> None:
@@ -176,6 +174,8 @@ class FunctionData(_OneScore):
             anew each time.
         budget: End when so many distinct texts have been scored, whatever for; nothing is spent on
             evaluating then, and the rest goes to candidates. None scores all that is asked for.
+        dask: The address of a Dask scheduler, such as ``tcp://10.0.0.1:8786``, on whose workers
+            each text is scored; None scores on this machine.
     """
 
     def __init__(
@@ -191,8 +191,9 @@ class FunctionData(_OneScore):
         failed: Literal["stop", "floor"] = "stop",
         cache_size: int = 100_000,
         budget: int | None = None,
+        dask: str | None = None,
     ) -> None:
-        workers = function_workers(function, n_workers, timeout)
+        workers = function_workers(function, n_workers, timeout, dask=dask)
         rest = (None, retries, failed, cache_size, budget)
         scorer = Scorer(name_of(function), workers, *rest, content_of_function(function))
         super().__init__(scorer, exponent, scale, minimum, maximum)

@@ -8,6 +8,7 @@ from torch import Tensor
 from gfn_design.errors import InputError
 from gfn_design.objectives.balance import check_pieces, piece_loss, step_flows
 from gfn_design.objectives.base import Objective
+from gfn_design.ranks import total
 from gfn_design.sampling.trajectories import Scored
 
 
@@ -90,7 +91,8 @@ class ActorCritic(Objective):
         cost = step_costs(then, self.log_z.detach())
         difference = temporal_difference(cost, then.value)
         advantage = lambda_sum(difference, self.policy_lambda)
-        advantage = advantage - advantage.sum() / then.alive.sum()  # zero in padding: a mean
+        # Zero in padding: a mean, over the batches of all ranks.
+        advantage = advantage - total(advantage.sum()) / total(then.alive.sum())
         target = then.value + lambda_sum(difference, self.critic_lambda)
         return advantage.where(then.alive, 0), target, cost.sum(1).mean()
 

@@ -1,7 +1,7 @@
 """How a backward policy learns by itself, beside an objective for the forward policy."""
 
 from functools import reduce
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -9,7 +9,8 @@ from gfn_design.errors import InputError
 from gfn_design.guides import Guide
 from gfn_design.objectives.actor_critic import check_lambdas, lambda_sum
 from gfn_design.objectives.base import BackwardObjective
-from gfn_design.sampling.trajectories import Scored, Trajectories, joined
+from gfn_design.ranks import total
+from gfn_design.sampling.trajectories import Scored, Trajectories, concatenate
 
 
 def guide_log_probs(then: Scored) -> Tensor:
@@ -51,8 +52,8 @@ class BackwardActorCritic(BackwardObjective):
         cost = then.log_pb - guide_log_probs(then)
         difference = (cost + earlier - value).where(then.moves, 0).flip(1)  # time runs backwards
         advantage = lambda_sum(difference, self.policy_lambda).flip(1)
-        moves = then.moves.sum().clamp(min=1)
-        advantage = (advantage - (advantage * then.moves).sum() / moves) * then.moves
+        moves = total(then.moves.sum()).clamp(min=1)
+        advantage = (advantage - total((advantage * then.moves).sum()) / moves) * then.moves
         target = value + lambda_sum(difference, self.critic_lambda).flip(1)
         error = (target - now.backward_value).square() * then.moves
         return {
@@ -130,10 +131,14 @@ class PessimisticLikelihood(TrajectoryLikelihood):
         here = [Trajectories(*(x.to(uniform.device) for x in batch)) for batch in before]
         self.batches = [*here, drawn]
         chosen = (uniform[: self.recalled, 0] * len(self.batches)).long().tolist()
-        return reduce(joined, [self.batches[k] for k in chosen])
+        return reduce(concatenate, [self.batches[k] for k in chosen])
 
-    def get_extra_state(self) -> list[list[Tensor]]:
-        return [list(batch) for batch in self.batches]
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        state_dict.pop(f"{prefix}_extra_state", None)  # where memories were once
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def set_extra_state(self, state: list[list[Tensor]]) -> None:
-        self.batches = [Trajectories(*batch) for batch in state]
+    def memories(self) -> list[list[Tensor]]:
+        return [[x.cpu() for x in batch] for batch in self.batches]
+
+    def remember(self, memories: list[list[Tensor]]) -> None:
+        self.batches = [Trajectories(*batch) for batch in memories]

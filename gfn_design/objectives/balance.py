@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gfn_design.errors import InputError
 from gfn_design.objectives.base import Objective
+from gfn_design.ranks import largest, total, world
 from gfn_design.sampling.trajectories import Scored
 
 Shape = Literal["square", "huber", "linex", "cosh"]
@@ -86,7 +87,7 @@ class LogVariance(Balance):
 
     def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
         estimate = now.log_reward + (now.log_pb - now.log_pf).sum(1)
-        mean = estimate.mean()
+        mean = total(estimate.sum()) / total(torch.tensor(float(len(estimate))).to(estimate))
         return {
             "balance": penalty(mean - estimate, self.shape).mean(),
             "log_z": (self.log_z - mean.detach()).square(),
@@ -171,7 +172,8 @@ Weighting = Literal[
 def piece_weights(alive: Tensor, weighting: Weighting, decay: float) -> Tensor:
     """How much the piece of a trajectory from state i to state j counts.
 
-    ``[batch, steps + 1, steps + 1]``, zero where there is no such piece; all together sum to one.
+    ``[batch, steps + 1, steps + 1]``, zero where there is no such piece; all together sum to one,
+    on average over the ranks.
 
     Args:
         alive: ``bool[batch, steps]``.
@@ -194,13 +196,19 @@ def piece_weights(alive: Tensor, weighting: Weighting, decay: float) -> Tensor:
         log_weight = log(decay) * (length.clamp(min=1) - 1).to(log_weight.dtype)
     if weighting == "geometric_within_long":
         log_weight = -log_weight
-    if weighting == "geometric":  # of each length the mean over the batch
-        of_length = (alive.sum(1, keepdim=True) + 1 - time).clamp(min=0).sum(0)
+    if weighting == "geometric":  # of each length the mean over the batch, of all ranks
+        longest = int(largest(torch.tensor(steps, device=alive.device)))
+        every = torch.arange(longest + 1, device=alive.device)
+        of_length = total((alive.sum(1, keepdim=True) + 1 - every).clamp(min=0).sum(0))
         log_weight = log_weight - of_length[length.clamp(min=0)].clamp(min=1).log()
     log_weight = log_weight.where(piece, -torch.inf)
     if own:
         return (log_weight.flatten(1).softmax(1) / n).view_as(piece)
-    return log_weight.flatten().softmax(0).view_as(piece)
+    if world() == 1:
+        return log_weight.flatten().softmax(0).view_as(piece)
+    top = largest(log_weight.max())
+    weight = (log_weight - top).exp()
+    return weight / total(weight.sum()) * world()  # gradients are averaged
 
 
 def piece_residuals(flow: Tensor, log_ratio: Tensor) -> Tensor:
@@ -320,7 +328,8 @@ class FlowMatching(Objective):
         matched = penalty(residual.where(now.moves, 0), self.shape).sum()
         last = now.stops & ~now.moves
         stopped = penalty((taken - reward).where(last, 0), self.shape).sum()
+        # The mean number over the ranks, whose gradients are averaged.
         return {
-            "flow": matched / now.moves.sum().clamp(min=1),
-            "reward": stopped / last.sum().clamp(min=1),
+            "flow": matched / (total(now.moves.sum()).clamp(min=1) / world()),
+            "reward": stopped / (total(last.sum()).clamp(min=1) / world()),
         }

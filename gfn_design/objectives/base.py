@@ -165,6 +165,13 @@ class BackwardObjective(nn.Module):
         """
         return None
 
+    def memories(self) -> list[list[Tensor]]:
+        """What this rank remembers of earlier batches, for a checkpoint."""
+        return []
+
+    def remember(self, memories: list[list[Tensor]]) -> None:
+        """Go on from a checkpoint."""
+
     def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
         """The losses of trajectories, stored from the source on as always.
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -16,6 +15,7 @@ from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.objectives.actor_critic import ActorCritic
 from gfn_design.policies.policy import Policy, masked_log_softmax
+from gfn_design.ranks import average, total
 from gfn_design.sampling.distinct import distinct
 from gfn_design.sampling.trajectories import Scored, Trajectories
 
@@ -197,14 +197,6 @@ def conjugate_gradient(
     return x
 
 
-def mean_over_ranks(x: Tensor) -> Tensor:
-    """The mean of `x` over all processes of a distributed run."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(x)
-        x = x / torch.distributed.get_world_size()
-    return x
-
-
 class TrustRegionAdam(Adam):
     """Steps of a trust region for the forward policy, Adam for all others.
 
@@ -266,7 +258,7 @@ class TrustRegionAdam(Adam):
         )
 
         def damped(v: Tensor) -> Tensor:
-            return mean_over_ranks(product(v)) + objective.damping * v
+            return average(product(v)) + objective.damping * v
 
         direction = conjugate_gradient(damped, gradient, objective.conjugate_steps)
         slope = float(direction.dot(gradient))
@@ -279,15 +271,15 @@ class TrustRegionAdam(Adam):
         if len(weight) < len(seen.states):
             old_log_probs = self._log_probs(seen)
         start = old_log_probs[seen.rows, seen.actions]
-        before = float(mean_over_ranks(seen.advantage.sum()))
+        before = float(average(seen.advantage.sum()))
         for halving in range(objective.backtracks):
             vector_to_parameters(old - 0.5**halving * step, parameters)
             log_probs = self._log_probs(seen)
             ratio = (log_probs[seen.rows, seen.actions] - start).exp()
-            surrogate = float(mean_over_ranks((ratio * seen.advantage).sum()))
+            surrogate = float(average((ratio * seen.advantage).sum()))
             terms = log_probs.exp() * (log_probs - old_log_probs)
             terms = terms.where(seen.legal, 0).sum(-1)
-            kl = float(mean_over_ranks((terms * counts).sum() / counts.sum()))
+            kl = float(total((terms * counts).sum()) / total(counts.sum()))
             if surrogate < before and kl <= objective.delta:
                 self.report = {"kl": kl, "step": 0.5**halving}
                 return

@@ -64,6 +64,7 @@ class SaveLast(Checkpoint):
         if (due or stop or long_ago or spent) and step != self.saved:
             self._save(trainer)
         if stop:
+            self.stops.requested = self.stops.requested or stop  # another rank may have heard it
             raise Stopped("", stop)
         if spent and not trainer.should_stop:
             trainer.should_stop = True

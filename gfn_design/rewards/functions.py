@@ -81,8 +81,9 @@ def function_workers(
     n_workers: int,
     timeout: float | None,
     arguments: dict[str, Any] | None = None,
+    dask: str | None = None,
 ) -> list[Worker]:
-    """A function here, or in `n_workers` processes, at least one if there is a time-out.
+    """A function here, in `n_workers` processes, at least one if there is a time-out, or on Dask.
 
     Of an object that is called like a function, other processes make their own by `arguments`.
 
@@ -91,10 +92,16 @@ def function_workers(
     """
     if n_workers < 0:
         raise InputError(f"n_workers must not be negative, got {n_workers}")
-    if not n_workers and timeout is None:
+    if dask is not None and n_workers:
+        raise InputError("n_workers and dask are two places to score; leave out one of them")
+    if not n_workers and timeout is None and dask is None:
         return [Here(function)]
     kind: Any = type(function)
     path, arguments = importable(function if arguments is None else partial(kind, **arguments))
+    if dask is not None:
+        from gfn_design.rewards.dask import DaskWorker
+
+        return [DaskWorker(dask, path, arguments, timeout)]
     return [FunctionWorker(path, arguments, timeout) for _ in range(max(n_workers, 1))]
 
 
@@ -122,8 +129,8 @@ def importable(function: Any) -> tuple[str, dict[str, Any]]:
     file = getattr(module, "__file__", None)
     if "<" in name or module is None or file is None:
         raise InputError(
-            f"{name_of(function)} cannot be found by another process, which n_workers and timeout "
-            "need; define it by its name in a file of its own"
+            f"{name_of(function)} cannot be found by another process, which n_workers, timeout and "
+            "dask need; define it by its name in a file of its own"
         )
     is_packaged = "." in module.__name__ and importlib.util.find_spec(module.__name__) is not None
     return f"{module.__name__}.{name}" if is_packaged else f"{file}:{name}", arguments

@@ -5,6 +5,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
@@ -30,6 +31,7 @@ from gfn_design.rewards.store import NAME, ScoreStore
 
 _log = logging.getLogger(__name__)
 
+EXPENSIVE = 0.1  # seconds for a text, of which a batch is kept by and by
 CHEAP = 1e-3  # seconds for a text; what takes less is sooner found again than looked up
 Worker = Callable[[list[str]], Callable[[], Sequence[Any]]]
 """Takes texts, and returns what waits for the answers: so several workers can be at it at once."""
@@ -168,21 +170,41 @@ class Scorer:
         theirs: list[str] = []
         if fresh and shared and self.store is not None:
             fresh, theirs = self.store.claim(fresh)
-        began = monotonic()
+        found: dict[str, Row | None] = {}
         try:
-            found = dict(zip(fresh, self._score(fresh), strict=True))
+            while len(found) < len(fresh):
+                found |= self._scored_and_kept(fresh[len(found) :], shared)
         except BaseException:
             if shared and self.store is not None:
-                self.store.forget(fresh)
+                self.store.forget([text for text in fresh if text not in found])
             raise
-        if found:
-            self._seconds = (monotonic() - began) / len(found)
-        if found and self.store is not None and (shared or self._is_worth_keeping()):
-            self.store.add(found)
         if theirs and self.store is not None:
             others, given_up = self.store.wait_for(theirs)
             found |= others | (self._paid(given_up) if given_up else {})
         return found
+
+    def _scored_and_kept(self, texts: list[str], shared: bool) -> dict[str, Row | None]:
+        """Some of the texts, the first: as many as are worth losing if this process is killed."""
+        some, began = texts, monotonic()
+        if not self._keeps_each() and self.store is not None and self._seconds > EXPENSIVE:
+            some = texts[: max(len(self.workers), int(1 / self._seconds))]
+        found = dict(zip(some, self._score(some), strict=True))
+        self._seconds = (monotonic() - began) / len(found)
+        if self.store is not None and (shared or self._is_worth_keeping()):
+            self.store.add(found)
+        return found
+
+    def _keeps_each(self) -> bool:
+        """Have workers that can do so say each answer when it arrives, and keep that."""
+        able = [worker for worker in self.workers if hasattr(worker, "arrived")]
+        for worker in able:
+            worker.arrived = self._arrived
+        return bool(able)
+
+    def _arrived(self, text: str, answer: Any) -> None:
+        if self.store is not None:
+            with suppress(ScoringError):  # which is found out when all are there
+                self.store.add({text: self._row(answer)})
 
     def keep_in(self, folder: Path) -> None:
         """Keep what is scored, and look up what was, in a folder."""

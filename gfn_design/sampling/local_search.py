@@ -10,7 +10,7 @@ from gfn_design.sampling.trajectories import (
     Reward,
     Sampler,
     Trajectories,
-    joined,
+    concatenate,
     sample_backward,
     walk,
 )
@@ -85,7 +85,7 @@ class LocalSearch:
                 old.alive,
                 reward(states[:, -1]),
             )
-            everything = joined(everything, new)
+            everything = concatenate(everything, new)
             better = new.log_reward > best.log_reward
             best = Trajectories(
                 *(

@@ -330,7 +330,7 @@ def _join(*parts: list[Tensor]) -> Trajectories:
     return Trajectories(states, actions, undone, alive, nothing)
 
 
-def joined(first: Trajectories, second: Trajectories) -> Trajectories:
+def concatenate(first: Trajectories, second: Trajectories) -> Trajectories:
     """The trajectories of two batches in one."""
     steps = max(first.actions.shape[1], second.actions.shape[1])
     parts = []
