@@ -146,7 +146,8 @@ def _train(config: dict[str, Any], folder: Path) -> None:
 
 def _print_metrics(metrics: dict[str, float]) -> None:
     for name, value in metrics.items():
-        print(f"{name} {value:.0f}" if name.startswith("modes") else f"{name} {value:.4f}")
+        late = "  (log Z has not arrived yet: train on)" * (name == "log_z_error" and value > 0.5)
+        print(f"{name} {value:.0f}" if name.startswith("modes") else f"{name} {value:.4f}{late}")
 
 
 def sample(options: argparse.Namespace, overrides: Overrides) -> int:

@@ -17,7 +17,7 @@ import yaml
 
 from gfn_design.__main__ import main
 from gfn_design.compare.grid import load_grid
-from gfn_design.compare.statistics import SAME, holm, judge, two_sided
+from gfn_design.compare.statistics import BASELINE, BEST, SAME, judge, largest_gaps
 
 DEMO = Path(__file__).parents[1] / "configs" / "compare" / "demo.yaml"
 RESULTS = DEMO.parents[1] / "results"
@@ -304,7 +304,8 @@ def test_a_comparison_that_was_stopped_goes_on_and_one_that_failed_says_so(here,
     assert "| bad | 0 of 1 |" in table
     assert "threes, bad, seed 7: of two lines" in table
     assert {row["verdict"].partition(":")[0] for row in rows_of(here / "out" / "verdicts.csv")} == {
-        "not tested"
+        "not tested",
+        "worse",
     }
     for name in ("table.tex", "curve-threes.png", "curve-threes.svg", "README.md"):
         assert (here / "out" / name).stat().st_size > 100
@@ -346,22 +347,6 @@ def test_the_grids_of_the_results_are_valid(grid, monkeypatch):
     assert {cell.seed for cell in cells} == {0, 1, 2}
 
 
-@pytest.mark.parametrize(
-    ("freedom", "quantile"),
-    [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (9, 2.26216), (30, 2.04227)],
-)
-def test_student_agrees_with_the_tables(freedom, quantile):
-    assert two_sided(quantile, freedom) == pytest.approx(0.05, rel=1e-4)
-    assert two_sided(-quantile, freedom) == two_sided(quantile, freedom)
-    assert two_sided(0.0, freedom) == 1
-    assert two_sided(math.inf, freedom) == pytest.approx(0, abs=1e-12)
-
-
-def test_holm_agrees_with_a_worked_example():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([]) == []
-
-
 def simulated(rng: random.Random, means: dict[str, float], seeds: range, noise: str) -> dict:
     """Final D_TV of every method and seed: a part that a seed's networks share, and noise."""
     draw = {
@@ -373,41 +358,70 @@ def simulated(rng: random.Random, means: dict[str, float], seeds: range, noise: 
 
 
 @pytest.mark.parametrize("noise", ["normal", "skewed"])
-@pytest.mark.parametrize("copies", [2, 4])
+@pytest.mark.parametrize("copies", [2, 4, 13])
 @pytest.mark.parametrize("n", [3, 5])
-def test_copies_of_one_method_are_told_apart_in_5_percent_of_problems_at_most(n, copies, noise):
-    """Of any pair among them; 2,000 problems, whose rate has a standard error of 0.5 %."""
-    rng, false = random.Random(n * copies), 0
-    means = dict.fromkeys("ABCD"[:copies], 0.2)
-    for _ in range(2000):
-        verdicts = judge(simulated(rng, means, range(n), noise), range(n), True)
-        false += any(v.better for v in verdicts)
-    assert false / 2000 <= 0.05 + 3 * 0.005
+@pytest.mark.parametrize("baseline", [None, "A"])
+def test_copies_of_one_method_are_told_apart_in_5_percent_of_problems_at_most(
+    n, copies, noise, baseline
+):
+    """Any of a family: beside the best, or beside a baseline; 1,000 problems of each kind."""
+    rng, false, beside = random.Random(n * copies), 0, BASELINE if baseline else BEST
+    means = dict.fromkeys("ABCDEFGHIJKLM"[:copies], 0.2)
+    for _ in range(1000):
+        found = judge(simulated(rng, means, range(n), noise), range(n), True, baseline)
+        false += any(v.better for v in found.verdicts if v.beside == beside)
+    # Beside a baseline skewed noise is called a difference in up to 7 %, as docs/compare.md says.
+    level = 0.07 if baseline and noise == "skewed" else 0.05
+    assert false / 1000 <= level + 3 * 0.0069
 
 
-def test_a_clearly_worse_method_is_told_apart():
-    """By eight standard deviations of the differences, which three seeds see nearly always."""
-    rng, found = random.Random(0), 0
-    for _ in range(200):
-        values = simulated(rng, {"good": 0.2, "bad": 0.2 + 8 * 0.01 * 2**0.5}, range(3), "normal")
-        (verdict,) = judge(values, range(3), True)
-        found += verdict.text == "good is better"
-        (verdict,) = judge(values, range(3), False)
-        assert verdict.better in ("bad", "")
-    assert found >= 198
+def test_differences_are_found():
+    """With 3 seeds and 13 methods: of three standard deviations half, of ten all."""
+    rng, names = random.Random(0), "ABCDEFGHIJKLM"
+    for size, share in ((3, 0.5), (10, 0.95)):
+        found = found_beside_baseline = 0
+        for _ in range(300):
+            means = {m: 0.2 + size * 0.01 * (m != "A") for m in names}
+            judgement = judge(simulated(rng, means, range(3), "normal"), range(3), True, "A")
+            for v in judgement.verdicts:
+                if v.beside == BEST:
+                    found += v.text == "worse" and v.other == "A"
+                else:
+                    found_beside_baseline += v.text == "worse"
+        assert found / 300 / 12 >= share
+        assert found_beside_baseline / 300 / 12 >= share
 
 
-def test_equal_runs_are_not_told_apart_and_missing_ones_not_at_all():
+def test_the_largest_gaps_agree_with_the_tables():
+    """Of Tukey's range, 3 means and 10 degrees of freedom: 3.877; of Dunnett's: 2.57."""
+    import numpy as np
+
+    assert np.quantile(largest_gaps(3, 10, True), 0.95) * 2**0.5 == pytest.approx(3.877, abs=0.03)
+    assert np.quantile(largest_gaps(3, 10, False), 0.95) == pytest.approx(2.57, abs=0.02)
+    assert np.quantile(largest_gaps(2, 2, False), 0.95) == pytest.approx(4.303, abs=0.06)
+
+
+def test_equal_runs_are_not_told_apart_and_failed_ones_lose():
     same = {"A": dict.fromkeys(range(3), 0.25), "B": dict.fromkeys(range(3), 0.25)}
-    (verdict,) = judge(same, range(3), True)
+    (verdict,) = judge(same, range(3), True).verdicts
     assert (verdict.text, verdict.p, verdict.better) == (SAME, 1.0, "")
     rounded = same | {"B": dict.fromkeys(range(3), 0.250001)}
-    assert judge(rounded, range(3), True)[0].text == SAME
-    for broken in ({0: 0.9, 1: 0.9}, {0: 0.9, 1: 0.9, 2: math.nan}):
-        (verdict,) = judge(same | {"B": broken}, range(3), True)
-        assert verdict.text.startswith("not tested: runs are missing")
+    assert judge(rounded, range(3), True).verdicts[0].text == SAME
+    for broken in ({0: 0.1, 1: 0.1}, {0: 0.1, 1: 0.1, 2: math.nan}):
+        found = judge(same | {"B": broken}, range(3), True)
+        (verdict,) = found.verdicts
+        assert verdict.text == "worse: 1 of 3 runs failed"
+        assert (verdict.better, found.best) == ("A", "A")
         assert math.isnan(verdict.p)
-    assert judge(same, [0], True)[0].text.startswith("not tested: one seed")
+        assert found.is_won
+    assert judge(same, [0], True).verdicts[0].text.startswith("not tested: one seed")
+
+
+def test_an_uneven_spread_is_said():
+    values = {m: {s: 0.2 + 0.001 * s for s in range(3)} for m in "ABC"}
+    values["D"] = {0: 0.1, 1: 0.3, 2: 0.5}
+    assert "D spreads" in judge(values, range(3), True).remarks[0]
+    assert not judge({m: values[m] for m in "ABC"}, range(3), True).remarks
 
 
 def synthetic(
@@ -430,7 +444,8 @@ def test_tables_name_the_best_only_where_the_test_does(here):
     grid = Grid(Path("g"), {}, ["p"], ["A", "B", "C"], [0, 1, 2], {"p": 100}, [])
     clear = {"A": [0.1, 0.11, 0.1], "B": [0.5, 0.51, 0.52], "C": [0.9, 0.91, 0.91]}
     problem = assess("p", synthetic(clear), grid.seeds)
-    assert [v.text for v in problem.verdicts] == ["A is better", "A is better", "B is better"]
+    found = [(v.method, v.other, v.text) for v in problem.judgement.verdicts]
+    assert found == [("B", "A", "worse"), ("C", "A", "worse")]
     lines = _markdown(problem, grid).splitlines()
     table = [[c.strip() for c in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
     assert table[0] == ["method", "runs", "reward calls", "D_TV"]
@@ -444,16 +459,25 @@ def test_tables_name_the_best_only_where_the_test_does(here):
     assert {line.count("&") for line in tex if line.endswith(r"\\")} == {3}
 
     bound = assess("p", synthetic(clear, metric="log_z_bound"), grid.seeds)
-    assert [v.better for v in bound.verdicts] == ["B", "C", "C"]  # larger is better
+    assert [v.better for v in bound.judgement.verdicts] == ["C", "C"]  # larger is better
     assert [line[:3] for line in _markdown(bound, grid).splitlines() if "**" in line] == ["| C"]
     unknown = assess("p", synthetic(clear, metric="other"), grid.seeds)
-    assert all(v.text.startswith("not tested: no metric") for v in unknown.verdicts)
+    texts = [v.text for v in unknown.judgement.verdicts]
+    assert texts
+    assert all(text.startswith("not tested: no metric") for text in texts)
 
     close = clear | {"B": [0.11, 0.1, 0.1]}
     assert "**" not in _markdown(assess("p", synthetic(close), grid.seeds), grid)
     unequal = assess("p", synthetic(clear, {"A": 200}), grid.seeds)
-    assert "unequal reward calls" in unequal.verdicts[0].text
-    assert "**" not in _markdown(unequal, grid)
-    lost = synthetic(clear | {"A": [0.1, 0.11]})
-    assert "| A | 2 of 3 |" in _markdown(assess("p", lost, grid.seeds), grid)
+    assert "unequal reward calls" in unequal.judgement.verdicts[-1].text
+    assert "**0.51" in _markdown(unequal, grid)  # of those that can be compared
+    lost = _markdown(assess("p", synthetic(clear | {"A": [0.1, 0.11]}), grid.seeds), grid)
+    assert "| A | 2 of 3 |" in lost
+    assert "A beside B: worse: 1 of 3 runs failed" in lost
+    assert "**0.51" in lost  # a method that failed does not forbid a winner
     assert "not tested" in _markdown(assess("p", {"A": {}, "B": {}}, grid.seeds), grid)
+    against = assess("p", synthetic(clear), grid.seeds, "B").judgement.verdicts
+    assert [(v.method, v.text) for v in against if v.beside == BASELINE] == [
+        ("A", "better"),
+        ("C", "worse"),
+    ]

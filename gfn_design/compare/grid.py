@@ -18,7 +18,7 @@ from gfn_design.config.root import ROOT
 from gfn_design.config.schema import hint
 from gfn_design.errors import InputError
 
-KEYS = ("problems", "methods", "seeds", "trajectories", "evaluate_every", "base")
+KEYS = ("problems", "methods", "seeds", "trajectories", "evaluate_every", "base", "baseline")
 NAME = re.compile(r"[\w+-][\w.+-]*")  # of a folder
 # What the grid decides, so that all methods get the same. A problem may be a run's file, which says
 # how long that is; there these are the grid's where it is silent.
@@ -84,7 +84,8 @@ def load_grid(file: Path) -> Grid:
             file that holds it, or a list of these), `seeds` (how many, or a list), and optionally
             `trajectories` of each run and `evaluate_every` so many trajectories (else each problem
             says it, as runs do: `trainer.max_steps` and `evaluate_every` in batches) and `base`,
-            what all runs share. A run is `base`, then its problem, then its method, later ones
+            what all runs share, and `baseline`, a method that all others are compared with besides
+            the best. A run is `base`, then its problem, then its method, later ones
             winning.
 
     Raises:
@@ -96,6 +97,11 @@ def load_grid(file: Path) -> Grid:
             raise InputError(f"{file}: unknown key '{name}'{hint(name, KEYS, 'keys')}")
     problems, methods = (_parts(config, name, file) for name in ("problems", "methods"))
     seeds = _seeds(config.get("seeds"), file)
+    if config.get("baseline", next(iter(methods))) not in methods:
+        raise InputError(
+            f"{file}: 'baseline' must be one of the methods {', '.join(methods)}, got "
+            f"'{config['baseline']}'"
+        )
     base = config.get("base") or {}
     if not isinstance(base, dict):
         raise InputError(f"{file}: 'base' must be a part of a run's configuration, got {base!r}")

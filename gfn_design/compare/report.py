@@ -1,20 +1,24 @@
 """What a comparison says: tables, verdicts and learning curves, from the runs in its folder."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Mapping
 from math import floor, isfinite, log10, sqrt
 from pathlib import Path
 from statistics import mean, stdev
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from gfn_design.compare.grid import Grid
 from gfn_design.compare.runner import Point, points
-from gfn_design.compare.statistics import LEVEL, Verdict, judge
+from gfn_design.compare.statistics import LEVEL, Judgement, Verdict, judge
 from gfn_design.files.whole import whole_files
 from gfn_design.report import plots
 
 # The metric that methods are judged by, the first there is, and whether smaller ones are better.
 DECISIVE = {"D_TV": True, "log_z_bound": False}
+# On which its spread is about even: how far from the target is known to a share of itself.
+SCALES: dict[str, Literal["log", "plain"]] = {"D_TV": "log", "log_z_bound": "plain"}
+NOT_ARRIVED = 0.5  # nats by which a learned log Z is off that has not arrived
 
 README = """\
 # A comparison by gfn-design
@@ -23,7 +27,7 @@ README = """\
 |---|---|
 | `compare.yaml` | the grid; the same command goes on with it |
 | `table.md`, `table.tex` | final metrics: mean and standard error over seeds |
-| `verdicts.csv` | for each problem and pair of methods, whether they differ |
+| `verdicts.csv` | for each problem and method, whether it differs from the best, or baseline |
 | `results.csv` | every evaluation of every run, one number per row |
 | `curve-<problem>.png`, `.svg` | learning curves: mean and range over seeds |
 | `runs/<problem>/<method>/<seed>/` | the runs, each as `gfn-design fit` leaves it |
@@ -43,14 +47,14 @@ class Problem(NamedTuple):
         results: Method -> seed -> evaluations, of finished runs.
         metrics: Names, in the order of evaluation.
         decisive: The metric that methods are judged by; empty if there is none.
-        verdicts: On each pair of methods.
+        judgement: What the runs say of the methods.
     """
 
     name: str
     results: Results
     metrics: list[str]
     decisive: str
-    verdicts: list[Verdict]
+    judgement: Judgement
 
 
 def write_report(grid: Grid, folder: Path, failures: Mapping[Path, str]) -> str:
@@ -67,7 +71,7 @@ def write_report(grid: Grid, folder: Path, failures: Mapping[Path, str]) -> str:
         for cell in grid.cells:
             if cell.problem == name and cell.path not in failures:
                 results[cell.method][cell.seed] = points(folder / cell.path)
-        problems.append(assess(name, results, grid.seeds))
+        problems.append(assess(name, results, grid.seeds, grid.config.get("baseline")))
     missing = [f"- {cell}: {failures[cell.path]}" for cell in grid.cells if cell.path in failures]
     sections = [_markdown(problem, grid) for problem in problems]
     if missing:
@@ -97,39 +101,34 @@ def _draw(problems: list[Problem], grid: Grid, folder: Path) -> None:
                 plots.save(ax, folder / f"curve-{problem.name}{suffix}")
 
 
-def assess(name: str, results: Results, seeds: list[int]) -> Problem:
+def assess(name: str, results: Results, seeds: list[int], baseline: str | None = None) -> Problem:
     """Judge the methods on one problem by their last evaluations."""
     ends = {m: {s: run[-1] for s, run in runs.items()} for m, runs in results.items()}
     found = [point.metrics for runs in ends.values() for point in runs.values()]
     metrics = list(dict.fromkeys(metric for each in found for metric in each))
     decisive = next((m for m in DECISIVE if found and all(m in each for each in found)), "")
-
-    def obstacle(first: str, second: str) -> str:
-        calls = [_calls(list(ends[m].values())) for m in (first, second)]
-        if all(calls) and calls[0] != calls[1]:
-            return f"not tested: unequal reward calls ({calls[0]} against {calls[1]})"
-        return "" if decisive else "not tested: no metric in common to judge by"
-
+    calls = {m: _calls(list(runs.values())) for m, runs in ends.items() if runs}
+    usual = Counter(calls.values()).most_common()
+    most = min((c for c, n in usual if n == usual[0][1]), key=len, default="")
+    apart = {
+        m: f"not tested: unequal reward calls ({count} against {most})"
+        for m, count in calls.items()
+        if count != most
+    }
+    if not decisive:
+        apart = dict.fromkeys(ends, "not tested: no metric in common to judge by")
     values = {
         method: {seed: p.metrics.get(decisive, 0.0) for seed, p in runs.items()}
         for method, runs in ends.items()
     }
-    verdicts = judge(values, seeds, DECISIVE.get(decisive, True), obstacle)
-    return Problem(name, results, metrics, decisive, verdicts)
+    smaller, scale = DECISIVE.get(decisive, True), SCALES.get(decisive, "plain")
+    judgement = judge(values, seeds, smaller, baseline, apart, scale)
+    return Problem(name, results, metrics, decisive, judgement)
 
 
 def _calls(ends: list[Point]) -> str:
     """How many reward calls some runs made."""
     return " or ".join(f"{n:,}" for n in sorted({end.reward_calls for end in ends}))
-
-
-def _winner(problem: Problem) -> str:
-    """The method that is better than each of the others, or nothing."""
-    for method in problem.results:
-        about = [v for v in problem.verdicts if method in (v.first, v.second)]
-        if about and all(v.better == method for v in about):
-            return method
-    return ""
 
 
 def number(values: list[float], plus_minus: str) -> str:
@@ -154,7 +153,7 @@ def _rows(
         ends = [run[-1] for run in runs.values()]
         values = [[p.metrics[m] for p in ends if m in p.metrics] for m in problem.metrics]
         cells = [number(numbers, plus_minus) for numbers in values]
-        if method == _winner(problem):
+        if problem.judgement.is_won and method == problem.judgement.best:
             place = problem.metrics.index(problem.decisive)
             cells[place] = bold(cells[place])
         shown = f"{len(ends)} of {len(grid.seeds)}"
@@ -169,16 +168,33 @@ def _markdown(problem: Problem, grid: Grid) -> str:
         f"## {problem.name}",
         "",
         f"After {drawn} each: mean ± standard error over seeds. Methods "
-        f"are judged by {problem.decisive or 'nothing'}, by paired t-tests over seeds with Holm's "
-        f"correction at {LEVEL:.0%}; bold is better than every other.",
+        f"are judged by {problem.decisive or 'nothing'}, each beside the best, with a spread that "
+        f"is pooled over all, at {LEVEL:.0%} for all together; bold is better than every other.",
         "",
         *("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]),
         "",
     ]
-    for v in problem.verdicts:
+    if problem.judgement.best:
+        lines.append(
+            f"The best mean is that of {problem.judgement.best}. Beside it, or the baseline:"
+        )
+        lines.append("")
+    for v in problem.judgement.verdicts:
         by = f" ({problem.decisive}: {_signed(v)})" if isfinite(v.p) else ""
-        lines.append(f"- {v.first} and {v.second}: {v.text}{by}")
+        lines.append(f"- {v.method} beside {v.other}: {v.text}{by}")
+    lines += ["", *(f"{remark}." for remark in (*problem.judgement.remarks, *_arrivals(problem)))]
     return "\n".join([*lines, ""])
+
+
+def _arrivals(problem: Problem) -> list[str]:
+    """What to say of a log Z that is still on its way, whose number tells how far."""
+    late = [
+        f"{method} ({mean(errors):.2g} nats)"
+        for method, runs in problem.results.items()
+        if (errors := [run[-1].metrics.get("log_z_error", 0.0) for run in runs.values()])
+        and mean(errors) > NOT_ARRIVED
+    ]
+    return [f"log Z has not arrived yet: {', '.join(late)}"] if late else []
 
 
 def _signed(verdict: Verdict) -> str:
@@ -223,11 +239,11 @@ def _write_results(problems: list[Problem], path: Path) -> None:
 def _write_verdicts(problems: list[Problem], path: Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["problem", "metric", *Verdict._fields[:-2], "better", "verdict"])
+        writer.writerow(["problem", "metric", *Verdict._fields[:-1], "verdict"])
         writer.writerows(
             [problem.name, problem.decisive, *verdict]
             for problem in problems
-            for verdict in problem.verdicts
+            for verdict in problem.judgement.verdicts
         )
 
 
