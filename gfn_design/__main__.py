@@ -126,13 +126,22 @@ def parser() -> Parser:
     sample.add_argument(
         "--overwrite", action="store_true", help="replace the candidates that are in FOLDER"
     )
-    sample.add_argument("--pick", type=int, metavar="N", help="keep N that are far from each other")
+    sample.add_argument(
+        "--pick", type=int, metavar="N", help="keep N good ones that are far from each other"
+    )
+    sample.add_argument(
+        "--pick_from",
+        metavar="FLOOR",
+        help="pick among designs whose score (or a term: QED>=0.7) is at least so much, or top:50 "
+        "of them (default: the best tenth, at least 4 N)",
+    )
     sample.add_argument(
         "--reference",
         type=Path,
         metavar="FILE",
-        help="known molecules (CSV with a column smiles, or SMI): tell the nearest of them",
+        help="known molecules (a table with a column of SMILES, or SMI): tell the nearest of them",
     )
+    sample.add_argument("--column", metavar="NAME", help="of --reference: its column of SMILES")
 
     evaluate = add("evaluate", "compare what a run samples with what it should sample")
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
@@ -150,7 +159,13 @@ def parser() -> Parser:
     )
 
     mine = add("mine", "find the fragments that molecules of yours are made of (BRICS)")
-    mine.add_argument("molecules", type=Path, metavar="FILE", help=".smi, or .csv with smiles")
+    mine.add_argument(
+        "molecules", type=Path, metavar="FILE", help=".smi, or a table with a column of SMILES"
+    )
+    mine.add_argument("--column", metavar="NAME", help="of SMILES (default: by its usual names)")
+    mine.add_argument(
+        "--any_link", action="store_true", help="let any end be joined to any (default: as BRICS)"
+    )
     mine.add_argument("--at_least", type=int, default=2, help="times it is found (default: 2)")
     mine.add_argument(
         "--output", type=Path, metavar="FILE.csv", help="default: FILE with _fragments.csv"

@@ -13,6 +13,7 @@ from gfn_design.environments.base import Environment
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import estimated_log_probability
+from gfn_design.files.objects import read_molecules, write_aside
 from gfn_design.files.tables import write_table
 from gfn_design.files.whole import whole_files
 from gfn_design.sampling.found import object_keys
@@ -177,40 +178,6 @@ def _path(decode: Callable[[Tensor], list[str]], states: Tensor) -> str:
     return " > ".join(dict.fromkeys(text for text in decode(states) if text))
 
 
-def pick_diverse(candidates: list[Candidate], module: "GFlowNet", n: int) -> list[Candidate]:
-    """The best candidate and others that are far from it and from each other (MaxMin).
-
-    Each next one is that whose nearest among those picked is farthest: molecules by Tanimoto's
-    similarity of fingerprints, sequences by the number of letters that differ.
-
-    Args:
-        candidates: Best first.
-        module: That drew them.
-        n: How many to pick.
-
-    Raises:
-        InputError: The objects have no such distance.
-    """
-    smiles, texts = smiles_of(candidates, module), [c.text for c in candidates]
-    n = min(n, len(candidates))
-    if smiles is not None:
-        from gfn_design.report.molecules import farthest
-
-        places = farthest(smiles, n)
-    elif isinstance(module.environment, Sequence):
-        from rdkit.SimDivFilters.rdSimDivPickers import MaxMinPicker
-
-        def differ(i: int, j: int) -> int:
-            return sum(a != b for a, b in zip(texts[i], texts[j], strict=True))
-
-        places = [0][:n]
-        if n > 1:
-            places = list(MaxMinPicker().LazyPick(differ, len(texts), n, firstPicks=[0]))
-    else:
-        raise InputError("--pick is for molecules and sequences, whose distances are known")
-    return [candidates[i] for i in sorted(places)]
-
-
 def smiles_of(candidates: list[Candidate], module: "GFlowNet") -> list[str] | None:
     """The SMILES of what is, or spells, a molecule; None of anything else."""
     if module.environment.molecules:
@@ -220,7 +187,11 @@ def smiles_of(candidates: list[Candidate], module: "GFlowNet") -> list[str] | No
 
 
 def write_candidates(
-    candidates: list[Candidate], module: "GFlowNet", folder: Path, reference: Path | None = None
+    candidates: list[Candidate],
+    module: "GFlowNet",
+    folder: Path,
+    reference: Path | None = None,
+    column: str | None = None,
 ) -> list[Path]:
     """Write ``candidates.csv``, and what else such objects are usually kept in.
 
@@ -234,6 +205,7 @@ def write_candidates(
         module: That drew them.
         folder: Made if missing.
         reference: A file of known molecules, of which the nearest is told.
+        column: Of the reference, that of SMILES; None finds it.
 
     Returns:
         The files.
@@ -243,12 +215,16 @@ def write_candidates(
             objects are no molecules.
     """
     with whole_files(folder) as part:
-        files = write_into(part, candidates, module, reference)
+        files = write_into(part, candidates, module, reference, column)
     return [folder / file.name for file in files]
 
 
 def write_into(
-    folder: Path, candidates: list[Candidate], module: "GFlowNet", reference: Path | None = None
+    folder: Path,
+    candidates: list[Candidate],
+    module: "GFlowNet",
+    reference: Path | None = None,
+    column: str | None = None,
 ) -> list[Path]:
     """What `write_candidates` writes, into a folder that is there."""
     environment, texts = module.environment, [c.text for c in candidates]
@@ -258,7 +234,8 @@ def write_into(
     if smiles is not None:
         from gfn_design.report.molecules import describe
 
-        more = {"smiles": smiles} | more | describe(smiles, reference)
+        known = None if reference is None else read_molecules(reference, column)
+        more = {"smiles": smiles} | more | describe(smiles, known and known.rows)
     if environment.molecules:
         more["path"] = [c.path or "" for c in candidates]
     names = {"rank": [str(c.rank) for c in candidates]}
@@ -267,6 +244,9 @@ def write_into(
     table = names | more | _numbers(candidates)
     files = [folder / "candidates.csv"]
     write_table(files[0], table)
+    if smiles is not None and known is not None and known.aside:
+        files.append(folder / "reference_set_aside.csv")
+        write_aside(known.aside, files[-1])
     if isinstance(environment, Sequence) and not environment.separator:
         files.append(folder / "candidates.fasta")
         lines = (f">candidate_{c.rank} reward={c.reward:.6g}\n{c.text}\n" for c in candidates)

@@ -158,7 +158,10 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
         raise InputError(f"--seed must not be negative, got {options.seed}")
     if options.pick is not None and options.pick < 1:
         raise InputError(f"--pick must be at least 1, got {options.pick}")
-    from gfn_design.candidates import draw_candidates, pick_diverse, write_candidates
+    if options.pick_from is not None and options.pick is None:
+        raise InputError("--pick_from says among which designs --pick picks; give --pick too")
+    from gfn_design.candidates import draw_candidates, write_candidates
+    from gfn_design.picking import pick_diverse
     from gfn_design.run import open_run
 
     folder = options.output or _free(options.run)
@@ -169,13 +172,20 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
         )
     run = open_run(options.run)
     print(f"drawing {options.n:,} candidates ...", flush=True)
+    if reference is not None:
+        from gfn_design.files.objects import read_molecules
+
+        read_in = read_molecules(reference, options.column)
+        if told := read_in.told(options.reference):
+            print(told)
     candidates, draws = draw_candidates(run.module, options.n, options.seed)
     drawn = len(candidates)
     if options.pick is not None:
-        candidates = pick_diverse(candidates, run.module, options.pick)
+        candidates, gave_up = pick_diverse(candidates, run.module, options.pick, options.pick_from)
+        print(gave_up)
     run.module.data.settle()
     print("describing them ...", flush=True)
-    files = write_candidates(candidates, run.module, here, reference)
+    files = write_candidates(candidates, run.module, here, reference, options.column)
     which = "" if options.pick is None else f", {len(candidates)} of them far apart"
     print(f"{drawn} distinct candidates from {draws:,} draws{which}, best first:")
     for path in files:
@@ -228,13 +238,22 @@ def compare(options: argparse.Namespace, overrides: Overrides) -> int:
 def mine(options: argparse.Namespace, overrides: Overrides) -> int:
     """Write the fragments of a file of molecules, for the environment Fragments."""
     from gfn_design.environments.vocabulary import mine_file, write_vocabulary
+    from gfn_design.files.objects import write_whole_aside
 
     source: Path = options.molecules
     path = options.output or source.with_name(f"{source.stem}_fragments.csv")
     if path.suffix.lower() != ".csv":
         raise InputError(f"{path}: the fragments are written as CSV; give --output a name in .csv")
-    found = mine_file(source, options.at_least)
-    write_vocabulary((fragment for fragment, _ in found), path)
+    found, read_in = mine_file(source, options.at_least, options.column, not options.any_link)
+    write_vocabulary(found, path)
+    if told := read_in.told(source):
+        print(told)
+    if read_in.aside:
+        aside = path.with_name(f"{source.stem}_set_aside.csv")
+        write_whole_aside(read_in.aside, aside)
+        print(f"  all of them, with reasons: {aside}")
+    if any("@" in row.text or "/" in row.text or "\\" in row.text for row in read_in.rows):
+        print("stereo marks are left out: molecules are built without")
     print(f"{len(found)} fragments, the most frequent first:")
     for fragment, count in found[:10]:
         print(f"{count:>6}  {fragment.smiles}  points {' '.join(map(str, fragment.points))}")

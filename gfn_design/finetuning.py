@@ -1,9 +1,8 @@
 """Fine-tuning: another reward for the policy of an earlier run."""
 
-import csv
-import re
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from gfn_design.compiled import loss_of
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.files.checkpoints import latest_checkpoint
+from gfn_design.files.objects import SetAside, read_molecules, read_texts
 from gfn_design.files.run_folder import CONFIG
 from gfn_design.learned_reward import calibrate
 from gfn_design.objectives.balance import penalty
@@ -26,9 +26,9 @@ from gfn_design.training_step import log_z_of
 if TYPE_CHECKING:
     from gfn_design.gflownet import GFlowNet
 
+_log = logging.getLogger(__name__)
 FITS, FIT_RATE = 50, 1e-3  # steps of Adam by which a critic begins, and their size
 Way = Literal["all", "last", "anchored"]
-COLUMNS = ("object", "sequence", "smiles", "design", "text", "kmer")  # of objects, in a table
 
 
 class FineTuning:
@@ -43,11 +43,12 @@ class FineTuning:
         run: The folder of the run. Training has no use for it after its first checkpoint.
         way: ``all`` trains all layers; ``last`` the last layer of each policy; ``anchored`` all,
             towards prior times reward, the prior being the policy as it came (see `score`).
-        known: A file of good objects, to be learned from besides: a table (.csv, .tsv) with a
-            column called sequence, smiles, design, text or kmer, else the first; SMILES (.smi: the
-            first word of each line); FASTA, or one object on each line. They are walked back by the
-            backward policy, and the forward policy learns to balance these trajectories, of which
-            the cost is Huber's (see `TrajectoryBalance`); log Z does not.
+        known: A file of good objects, to be learned from besides: a table with a column of SMILES
+            or sequences by its usual names, else the first; SMILES (.smi: the first word of each
+            line); FASTA, or one object on each line. What cannot be built is left out, and said.
+            They are walked back by the backward policy, and the forward policy learns to balance
+            these trajectories, of which the cost is Huber's (see `TrajectoryBalance`); log Z does
+            not.
         known_size: How many of them, drawn with replacement, are learned from with each update.
         known_batches: In so many of the first batches.
     """
@@ -71,6 +72,7 @@ class FineTuning:
         self.begun = False
         self.objects = torch.zeros(0, 0, dtype=torch.int64)  # the known ones
         self.log_reward = torch.zeros(0)
+        self.aside: list[SetAside] = []  # known objects that cannot be built
 
     @property
     def anchored(self) -> bool:
@@ -160,16 +162,39 @@ class FineTuning:
             policy.prior.forward_policy.load_state_dict(policy.forward_policy.state_dict())
 
     def _read_known(self, module: "GFlowNet", path: Path) -> Tensor:
-        rows = read_objects(path)
+        environment, aside = module.environment, []
+        if environment.molecules:
+            read_in = read_molecules(path)
+            rows, aside = read_in.rows, [*read_in.aside]
+        else:
+            rows = read_texts(path)
         objects = []
-        for text, where in rows:
+        for row in rows:
             try:
-                state = module.environment.encode([text])
+                state = environment.encode([row.text])
+                if not is_object(environment, state):
+                    raise InputError(f"'{row.text}' is not finished")
             except InputError as error:
-                raise InputError(f"{path}, {where}: {error}") from error
-            if not is_object(module.environment, state):
-                raise InputError(f"{path}, {where}: '{text}' is not finished")
+                remedy = "leave it out, or take fragments, letters or a length that can build it"
+                aside.append(SetAside(row.line, row.text, f"cannot be built: {error}", remedy))
+                continue
             objects.append(state)
+        self.aside = aside
+        if not objects:
+            raise InputError(
+                f"{path}: none of {len(aside):,} known objects can be built; the first, in line "
+                f"{aside[0].line}: {aside[0].reason}"
+            )
+        if aside:
+            _log.warning(
+                "%s: %s of %s known objects are learned from, the others cannot be built or read; "
+                "the first, in line %s: %s",
+                path,
+                f"{len(objects):,}",
+                f"{len(objects) + len(aside):,}",
+                aside[0].line,
+                aside[0].reason,
+            )
         return torch.cat(objects)
 
     def _reward_known(self, module: "GFlowNet", path: Path) -> None:
@@ -252,44 +277,3 @@ def is_object(environment: Environment, state: Tensor) -> bool:
     """Whether one state, ``int64[1, *state_shape]``, is a finished object."""
     legal = environment.legal(state)[0]
     return not bool(legal.any()) if environment.fixed_length else bool(legal[-1])
-
-
-class Row(NamedTuple):
-    """A text of a file, and where a person finds it there."""
-
-    text: str
-    where: str
-
-
-def read_objects(path: Path) -> list[Row]:
-    """The objects of a file, as text; see `FineTuning` for its form.
-
-    Raises:
-        InputError: The file cannot be read, or there is nothing in it.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read ({reason})") from error
-    kind = path.suffix.lower()
-    if kind in (".csv", ".tsv"):
-        rows = _table_rows(lines, "\t" if kind == ".tsv" else ",")
-    else:
-        words = [line.split(maxsplit=1)[:1] if kind == ".smi" else [line.strip()] for line in lines]
-        rows = [
-            Row(word[0], f"line {number}")
-            for number, word in enumerate(words, 1)
-            if word and word[0] and not word[0].startswith(("#", ">"))
-        ]
-    if not rows:
-        raise InputError(f"{path}: holds no objects; give at least one, or leave out known")
-    return rows
-
-
-def _table_rows(lines: list[str], delimiter: str) -> list[Row]:
-    reader = csv.reader(lines, delimiter=delimiter)
-    names = [re.sub(r"\W", "", name).lower() for name in next(reader, [])]
-    column = next((names.index(name) for name in COLUMNS if name in names), 0)
-    rows = [(cells[column].strip(), reader.line_num) for cells in reader if len(cells) > column]
-    return [Row(text, f"line {line}") for text, line in rows if text]

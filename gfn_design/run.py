@@ -27,6 +27,7 @@ from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation
 from gfn_design.files.checkpoints import CheckpointFiles, latest_checkpoint
+from gfn_design.files.objects import write_whole_aside
 from gfn_design.files.run_folder import (
     CHECKPOINT,
     CONFIG,
@@ -99,6 +100,8 @@ def _fit(
         write_whole(folder / CONFIG, dump(config))
         write_whole(folder / README, README_TEXT.read_text())
     data.keep_in(folder)
+    if trainer.is_global_zero and module.start is not None and module.start.aside:
+        write_whole_aside(module.start.aside, folder / "known_set_aside.csv")
     resume = None
     if has_checkpoint(folder):
         resume = str(latest_checkpoint(folder)[0])

@@ -20,9 +20,11 @@ from gfn_design import (
     MotifData,
     Sequence,
 )
-from gfn_design.candidates import draw_candidates, pick_diverse, write_candidates
+from gfn_design.candidates import draw_candidates, write_candidates
 from gfn_design.evaluation.exact import terminating_distribution
-from gfn_design.report.molecules import describe, diversity, farthest, read_molecules
+from gfn_design.files.objects import read_molecules
+from gfn_design.picking import pick_diverse
+from gfn_design.report.molecules import describe, diversity, farthest
 
 ASPIRIN, CAFFEINE = "CC(=O)Oc1ccccc1C(=O)O", "Cn1c(=O)c2c(ncn2C)n(C)c1=O"
 
@@ -39,7 +41,8 @@ def blocks():
 def test_what_is_said_of_known_molecules(tmp_path):
     reference = tmp_path / "known.csv"
     reference.write_text(f"name,SMILES\naspirin,{ASPIRIN}\ncaffeine,{CAFFEINE}\n")
-    said = describe([CAFFEINE, "OC(=O)c1ccccc1O", "CCO"], reference)
+    known = read_molecules(reference).rows
+    said = describe([CAFFEINE, "OC(=O)c1ccccc1O", "CCO"], known)
     assert said["inchikey"][0] == "RYYVLZVUVIJVGH-UHFFFAOYSA-N"
     assert said["scaffold"][1:] == ["c1ccccc1", ""]
     assert said["nearest"][:2] == ["caffeine", "aspirin"]
@@ -52,16 +55,16 @@ def test_what_is_said_of_known_molecules(tmp_path):
 def test_references_are_csv_or_smi(tmp_path):
     (tmp_path / "a.smi").write_text(f"{ASPIRIN} aspirin tablet\n\n{CAFFEINE}\n")
     known = [("aspirin tablet", ASPIRIN), (CAFFEINE, CAFFEINE)]
-    assert read_molecules(tmp_path / "a.smi") == known
+    assert [(x.name, x.text) for x in read_molecules(tmp_path / "a.smi").rows] == known
     (tmp_path / "a.tsv").write_text(f"smiles\tid\n{ASPIRIN}\tA1\n")
-    assert read_molecules(tmp_path / "a.tsv") == [("A1", ASPIRIN)]
+    assert [(x.name, x.text) for x in read_molecules(tmp_path / "a.tsv").rows] == [("A1", ASPIRIN)]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.csv", "name,formula\na,b\n", "has no column 'smiles'"),
-        ("a.smi", "CCO\nC1CC\n", "row 2: 'C1CC' is not a SMILES"),
+        ("a.csv", "name,formula\na,b\n", "has no column of SMILES"),
+        ("a.smi", "C1CC\n", "holds no molecule that RDKit reads; the first row: is not a SMILES"),
         ("a.smi", "\n", "holds no molecule"),
         ("b.smi", None, "cannot be read"),
     ],
@@ -110,7 +113,7 @@ def test_the_log_probability_of_a_candidate_is_near_the_exact_one():
 
 def test_picked_molecules_are_the_farthest_by_brute_force(blocks):
     candidates, _ = draw_candidates(blocks, 30)
-    chosen = [c.text for c in pick_diverse(candidates, blocks, 5)]
+    chosen = [c.text for c in pick_diverse(candidates, blocks, 5, "top:1000")[0]]
     generator = GetMorganGenerator(radius=2, fpSize=2048)
     texts = blocks.data.columns(blocks.environment, [c.text for c in candidates])["smiles"]
     prints = [generator.GetFingerprint(Chem.MolFromSmiles(text)) for text in texts]
@@ -129,13 +132,13 @@ def test_picked_sequences_differ_in_many_letters():
     torch.manual_seed(2)
     module = GFlowNet(Sequence("DNA", 6), ActorCritic()).use(MotifData())
     candidates, _ = draw_candidates(module, 200)
-    picked = pick_diverse(candidates, module, 4)
+    picked, _ = pick_diverse(candidates, module, 4, "top:1000")
     assert picked[0] == candidates[0]
     least = min(
         sum(x != y for x, y in zip(a.text, b.text, strict=True)) for a, b in combinations(picked, 2)
     )
     assert least >= 5  # four words of six letters can differ everywhere
-    assert len(pick_diverse(candidates, module, 1000)) == 200
+    assert len(pick_diverse(candidates, module, 1000)[0]) == 200
     grid = GFlowNet(Hypergrid(2, 4), ActorCritic()).use(HypergridData())
     with pytest.raises(InputError, match="--pick is for molecules and sequences"):
         pick_diverse(draw_candidates(grid, 3)[0], grid, 2)

@@ -33,7 +33,7 @@ from gfn_design import (
 from gfn_design.__main__ import main
 from gfn_design.evaluation.metrics import total_variation
 from gfn_design.files.checkpoints import load_checkpoint
-from gfn_design.finetuning import read_objects
+from gfn_design.files.objects import read_texts
 from gfn_design.objectives.actor_critic import step_costs
 from gfn_design.run import open_run
 from gfn_design.sampling.trajectories import score
@@ -338,7 +338,7 @@ def test_known_objects_are_learned_from(tmp_path, objective):
 )
 def test_files_of_known_objects(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    rows = read_objects(tmp_path / name)
+    rows = read_texts(tmp_path / name)
     assert [row.text for row in rows] == ["AAC", "ACG"]
     lines = text.splitlines()
     for row in rows:
@@ -348,8 +348,8 @@ def test_files_of_known_objects(tmp_path, name, text):
 FILES = {
     "empty.txt": "\n",
     "blank.csv": "sequence\n",
-    "long.txt": "AAC\nAACC\n",
-    "half.csv": "sequence,y\nAAC,1\nAA_,2\n",
+    "long.txt": "AACC\n",
+    "half.csv": "sequence,y\nAA_,2\n",
     "letter.smi": "AXC name\n",
 }
 
@@ -368,9 +368,18 @@ FILES = {
         (["source", *NEW, "--known", "nothing.txt"], r"nothing\.txt: cannot be read \(No such"),
         (["source", *NEW, "--known", "empty.txt"], r"empty\.txt: holds no objects"),
         (["source", *NEW, "--known", "blank.csv"], r"blank\.csv: holds no objects"),
-        (["source", *NEW, "--known", "long.txt"], r"long\.txt, line 2: 'AACC' has 4 symbols"),
-        (["source", *NEW, "--known", "half.csv"], r"half\.csv, line 3: 'AA_' is not finished"),
-        (["source", *NEW, "--known", "letter.smi"], r"letter\.smi, line 1: 'AXC' holds 'X'"),
+        (
+            ["source", *NEW, "--known", "long.txt"],
+            r"long\.txt: none of .*'AACC' has 4 symbols",
+        ),
+        (
+            ["source", *NEW, "--known", "half.csv"],
+            r"half\.csv: none .*'AA_' is not finished",
+        ),
+        (
+            ["source", *NEW, "--known", "letter.smi"],
+            r"letter\.smi: none of .*'AXC' holds 'X'",
+        ),
         (["empty", *NEW], r"last\.ckpt: there is no checkpoint"),
         (["source", *NEW, "--output", "source"], r"another '(model|data)' section"),
         (["source", *NEW, "--frob", "1"], r"unknown key 'frob'"),

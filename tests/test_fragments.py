@@ -421,7 +421,7 @@ def test_files_of_ones_own(tmp_path: Path) -> None:
     )
     listed.write_text(json.dumps(["[*]c1ccc([*])nc1", {"smiles": "CO", "points": [1]}]))
     assert read_vocabulary(listed) == expected
-    write_vocabulary(ENTRIES, table)
+    write_vocabulary([(fragment, 1) for fragment in ENTRIES], table)
     assert read_vocabulary(table) == ENTRIES
     section = {"class_path": "Fragments", "init_args": {"fragments": str(smi), "max_blocks": 3}}
     built = build_section(section, Object("Environment"), "environment")
@@ -490,7 +490,7 @@ def test_mine_writes_a_vocabulary(tmp_path: Path, capsys) -> None:
     assert f"{len(found)} fragments" in capsys.readouterr().out
     molecules.write_text("CCO\nC1CC\n")
     assert main(["mine", str(molecules), "--output", str(tmp_path / "a.csv")]) == 2
-    assert "mine.smi, molecule 2: 'C1CC' is not a SMILES" in capsys.readouterr().err
+    assert "mine.smi: no BRICS fragment is found 2 times or more" in capsys.readouterr().err
     assert not (tmp_path / "a.csv").exists()
     assert main(["mine", str(molecules), "--output", str(tmp_path / "a.smi")]) == 2
 

@@ -66,9 +66,13 @@ def test_symbols_are_taken_from_a_file_of_smiles(tmp_path):
     environment = Selfies(str(file), 8)
     assert environment.symbols == ("[=Branch1]", "[=O]", "[C]", "[N]", "[Ring1]")
     assert environment.describe() == Selfies(list(environment.symbols), 8).describe()
-    file.write_text("CC\nC(\n")
-    with pytest.raises(InputError, match=r"known\.smi, line 2: SELFIES cannot write 'C\('"):
+    file.write_text("CC(=O)N\nC(\nC1CC1.Cl\n")  # what cannot be read is set aside, salts are cut
+    assert Selfies(str(file), 8).symbols == environment.symbols
+    file.write_text("C(\n")
+    with pytest.raises(InputError, match=r"known\.smi: holds no molecule that RDKit reads"):
         Selfies(str(file))
+    with pytest.raises(InputError, match=r"alphabet has '\.', which would join two molecules"):
+        Selfies(["[C]", "."])
     with pytest.raises(InputError, match=r"cannot read nowhere\.smi"):
         Selfies("nowhere.smi")
 

@@ -5,12 +5,8 @@ A k-mer's *index* is its number in base ``len(alphabet)``, first letter most sig
 row: published tables list strands, duplicates and orders of their own.
 """
 
-import csv
-import gzip
 import math
 import re
-import zlib
-from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_design.errors import InputError
+from gfn_design.files.texts import Line, read_text, rows
 
 _WORDS = {"true": 1.0, "false": 0.0}
 
@@ -36,7 +33,7 @@ class KmerTable(NamedTuple):
         if self.path.suffix.lower() == ".parquet":
             return f"{self.path}, row {row + 1}"
         # Only an error needs the line, so the file is read again instead of keeping all lines.
-        line, _ = next(islice(_text_rows(self.path), row + 1, None))
+        line, _ = next(islice(rows(read_text(self.path), self.path), row + 1, None))
         return f"{self.path}, row {row + 1} (line {line})"
 
 
@@ -59,7 +56,8 @@ def read_table(path: str | Path, score: str | None = None) -> KmerTable:
     path = Path(path)
     columns = _read_columns(path)
     plain = [re.sub(r"[-_ ]", "", name).lower() for name in columns.names]
-    named = (i for i, name in enumerate(plain) if re.fullmatch(r"sequence|kmer|\d+mer", name))
+    usual = r"sequence|seq|kmer|\d+mer|site|oligo|probe|word"
+    named = (i for i, name in enumerate(plain) if re.fullmatch(usual, name))
     first = next(named, 0)
     strands = [i for i, name in enumerate(plain) if name in (plain[first], "reversecomplement")]
     strands = [first, *(i for i in strands if i != first)][:2]
@@ -261,34 +259,20 @@ def _read_parquet(path: Path) -> _Columns:
 
 
 def _read_text(path: Path) -> _Columns:
-    try:
-        rows = _text_rows(path)
-        _, header = next(rows, (0, []))
-        if any(_numeric(name) for name in header):
-            raise InputError(f"{path} must start with a line of column names, not with data.")
-        values: list[list[Any]] = [[] for _ in header]
-        # In batches: a million row lists alive at once cost seconds of garbage collection.
-        while batch := list(islice(rows, 4096)):
-            for line, row in batch:
-                if len(row) != len(header):
-                    raise InputError(
-                        f"{path}, line {line} has {len(row)} columns, but the first line has "
-                        f"{len(header)}."
-                    )
-            fields = (row for _, row in batch)
-            for column, part in zip(values, zip(*fields, strict=True), strict=True):
-                column.extend(part)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as text, or it is damaged ({error}).") from error
-    return _Columns(header, values)
-
-
-def _text_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every line that is not blank, the header first."""
-    opened = gzip.open if path.suffix.lower() == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
-        reader = csv.reader(chain([first], file), delimiter="\t" if "\t" in first else ",")
-        for row in reader:
-            if row:
-                yield reader.line_num, row
+    table = rows(read_text(path), path)
+    header = next(table, Line(0, [])).cells
+    if any(_numeric(name) for name in header):
+        raise InputError(f"{path} must start with a line of column names, not with data.")
+    values: list[list[Any]] = [[] for _ in header]
+    # In batches: a million row lists alive at once cost seconds of garbage collection.
+    while batch := list(islice(table, 4096)):
+        for line, row in batch:
+            if len(row) != len(header):
+                raise InputError(
+                    f"{path}, line {line} has {len(row)} columns, but the first line has "
+                    f"{len(header)}."
+                )
+        fields = (row for _, row in batch)
+        for column, part in zip(values, zip(*fields, strict=True), strict=True):
+            column.extend(cell.strip() for cell in part)
+    return _Columns([name.strip() for name in header], values)

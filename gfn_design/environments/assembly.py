@@ -1,7 +1,7 @@
 """States of fragments as molecules and back: the border between tensors and RDKit."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from gfn_design.environments.decompositions import Block, Decompositions
@@ -27,7 +27,7 @@ class Assembly:
         min_blocks: Fragments in a molecule, at least.
         max_blocks: At most, which is the number of slots.
         core: The first fragment of every molecule, as marked SMILES.
-        forbidden: SMARTS.
+        forbidden: SMARTS by name.
 
     Attributes:
         pieces: The fragments that are used; the core, if there is one, last.
@@ -44,11 +44,11 @@ class Assembly:
         min_blocks: int,
         max_blocks: int,
         core: str | None = None,
-        forbidden: Iterable[str] = (),
+        forbidden: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.slots, self.core = name, max_blocks, core is not None
         self.bounds = f"{min_blocks} to {max_blocks}"
-        self.forbidden = {smarts: _pattern(smarts) for smarts in forbidden}
+        self.forbidden = {name: _pattern(smarts) for name, smarts in (forbidden or {}).items()}
         parts = [p for p in pieces(fragments, name) if self._brought(p) is None]
         if not parts:
             raise InputError(f"{name}: every fragment holds a forbidden substructure")

@@ -13,6 +13,7 @@ from math import perm
 from typing import TYPE_CHECKING, NamedTuple
 
 from gfn_design.environments.automorphisms import count_automorphisms
+from gfn_design.environments.links import Links, fit
 from gfn_design.environments.pieces import Piece, outline
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 LIMB = 192  # bits of a coefficient; polynomials are whole numbers, whose products are fast
 
+ANY: Links = frozenset()
 Bond = tuple[int, int]  # from an atom to one of its neighbours
 
 
@@ -112,7 +114,7 @@ class _Molecule:
             if placement.piece != ways.core:
                 for place, (_, atom, outside) in enumerate(placement.joins):
                     self.under.setdefault((outside, atom), []).append((placement, place))
-        self.known: dict[Bond, int] = {}
+        self.known: dict[tuple[Bond, Links], int] = {}
         self.whole = 0
         for placement in self.roots():
             self.whole += placement.weight * self._with_children(placement)
@@ -148,9 +150,10 @@ class _Molecule:
     def _with_children(self, placement: Placement, but: int = -1) -> int:
         """The block and all beyond its joins, but for one of these."""
         product = 1 << LIMB
-        for place, (_, atom, outside) in enumerate(placement.joins):
+        for place, (own, atom, outside) in enumerate(placement.joins):
             if place != but:
-                product = product * self.beyond((atom, outside)) & self.ways.mask
+                links = self.links(placement, own)
+                product = product * self.beyond((atom, outside), links) & self.ways.mask
                 if not product:
                     break
         return product
@@ -164,15 +167,27 @@ class _Molecule:
         # The entry is taken by this join, which is the one choice of `count` there were for it.
         return placement.weight // piece.count[atom] if atom == piece.entry_atom else 0
 
-    def beyond(self, bond: Bond) -> int:
-        """All ways to build what the bond leads to, with a join at the bond."""
-        if bond not in self.known:
+    def links(self, placement: Placement, atom: int) -> Links:
+        """The link types of a fragment's atom."""
+        return self.ways.pieces[placement.piece].links.get(atom, ANY)
+
+    def joined_at(self, bond: Bond, links: Links) -> list[tuple[Placement, int]]:
+        """The placements beyond a bond, and which of their joins it is, that fit its other end."""
+        return [
+            (placement, place)
+            for placement, place in self.under.get(bond, ())
+            if fit(links, self.links(placement, placement.joins[place][0]))
+        ]
+
+    def beyond(self, bond: Bond, links: Links) -> int:
+        """All ways to build what the bond leads to from an end of these types."""
+        if (bond, links) not in self.known:
             total = 0
-            for placement, place in self.under.get(bond, ()):
+            for placement, place in self.joined_at(bond, links):
                 if weight := self.weight_under(placement, place):
                     total += weight * self._with_children(placement, place)
-            self.known[bond] = total
-        return self.known[bond]
+            self.known[bond, links] = total
+        return self.known[bond, links]
 
     def find(self) -> Block | None:
         for n in range(self.ways.min_blocks, self.ways.max_blocks + 1):
@@ -194,12 +209,14 @@ class _Molecule:
         others = [place for place in range(len(placement.joins)) if place != back]
         products = [1]  # of what is beyond the last joins, the shortest first
         for place in reversed(others):
-            _, atom, outside = placement.joins[place]
-            products.append(products[-1] * self.beyond((atom, outside)) & self.ways.mask)
+            own, atom, outside = placement.joins[place]
+            here = self.beyond((atom, outside), self.links(placement, own))
+            products.append(products[-1] * here & self.ways.mask)
         children, left = [], n - 1
         for place, after in zip(others, reversed(products[:-1]), strict=True):
             at, atom, outside = placement.joins[place]
-            here = self.beyond((atom, outside))
+            links = self.links(placement, at)
+            here = self.beyond((atom, outside), links)
             size = next(
                 k
                 for k in range(1, left + 1)
@@ -208,11 +225,11 @@ class _Molecule:
             left -= size
             mine = next(p for p, a in free.items() if a == at)
             del free[mine]
-            children.append((mine, self._child((atom, outside), size)))
+            children.append((mine, self._child((atom, outside), links, size)))
         return Block(placement.piece, point, sorted(children, key=lambda child: child[0]))
 
-    def _child(self, bond: Bond, n: int) -> Block:
-        for placement, place in self.under[bond]:
+    def _child(self, bond: Bond, links: Links, n: int) -> Block:
+        for placement, place in self.joined_at(bond, links):
             if self.weight_under(placement, place) and _coefficient(
                 self._with_children(placement, place), n
             ):

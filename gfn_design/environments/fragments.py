@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from gfn_design.environments.assembly import Assembly
+from gfn_design.environments.forbidden import listed_patterns
 from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment
+from gfn_design.environments.links import Links, fit
 from gfn_design.environments.numbering import Enumerated
+from gfn_design.environments.pieces import Piece
 from gfn_design.environments.vocabulary import Fragment, mark, marked, vocabulary
 from gfn_design.errors import InputError
 
@@ -20,6 +23,9 @@ class Fragments(Enumerated, GraphEnvironment):
     actions add a block: the first picks an open point of a block, the second a fragment and which
     of its points goes there; the bond takes the place of a hydrogen at both ends. One action may
     stop where at least `min_blocks` are there and nothing is picked.
+
+    Where fragments have link types (those that `gfn-design mine` cuts have), only ends are joined
+    that BRICS would join, and points that fit nothing stay closed.
 
     A state lists the blocks in depth-first order from the first one, children by the point of
     their parent, so the order in which they were added leaves no trace. With S = `max_blocks` it is
@@ -36,9 +42,13 @@ class Fragments(Enumerated, GraphEnvironment):
         max_blocks: Of a molecule, the core included.
         min_blocks: Of a molecule, likewise.
         core: A SMILES with points marked by ``[*]``: the first block of every molecule.
-        forbidden: SMARTS of substructures. A fragment that brings one along wherever it is used is
-            left out; molecules that come to hold one otherwise are rejected at the end.
+        forbidden: SMARTS of substructures, or names of lists of them: ``unstable`` (peroxides, N-N,
+            N-O and N-S, ...) and ``reactive`` (aldehydes, thiols, acyl ureas, ...). A fragment that
+            brings one along wherever it is used is left out; molecules that come to hold one
+            otherwise are rejected at the end.
         numbered: Number the states, for exact evaluation, if there are at most so many.
+        closed: Reject molecules in which a point that something fits is left open, where a hydrogen
+            would be: of mined fragments the series has something at every point.
     """
 
     molecules = True
@@ -48,9 +58,11 @@ class Fragments(Enumerated, GraphEnvironment):
     pair_of: Tensor
     first_pair: Tensor
     begins: Tensor
-    pair_size: Tensor
+    pair_ends: Tensor
     pair_fragment: Tensor
     pair_point: Tensor
+    kind_of: Tensor
+    fits: Tensor
 
     def __init__(
         self,
@@ -60,6 +72,7 @@ class Fragments(Enumerated, GraphEnvironment):
         core: str | None = None,
         forbidden: list[str] | None = None,
         numbered: int = 20_000,
+        closed: bool = False,
     ) -> None:
         super().__init__()
         if not 1 <= min_blocks <= max_blocks:
@@ -76,8 +89,9 @@ class Fragments(Enumerated, GraphEnvironment):
                 listed.append(it if isinstance(it, Fragment) else marked(str(it), where))
         self.max_blocks, self.min_blocks = max_blocks, min_blocks
         self.name, self.n_slots = name, max_blocks
-        self.assembly = Assembly(listed, name, min_blocks, max_blocks, core, forbidden or ())
-        self.rejects = bool(forbidden)
+        patterns = listed_patterns(forbidden or ())
+        self.assembly = Assembly(listed, name, min_blocks, max_blocks, core, patterns)
+        self.closed, self.rejects = closed, bool(forbidden) or closed
         self.every = self.assembly.pieces  # the core, if there is one, last
         self.core = self.every[-1] if core is not None else None
         self.pieces = self.every[: len(self.every) - (core is not None)]
@@ -122,10 +136,8 @@ class Fragments(Enumerated, GraphEnvironment):
         first = torch.zeros(len(self.every), dtype=torch.int64)
         for pair, (fragment, point) in reversed(list(enumerate(pairs))):
             pair_of[fragment, point] = first[fragment] = pair
-        sizes_of = [sizes[fragment + 1] for fragment, _ in pairs]
         begins = [first[fragment] == pair for pair, (fragment, _) in enumerate(pairs)]
         tables = {
-            "pair_size": torch.tensor(sizes_of),
             "begins": torch.tensor(begins),  # the action of the pair may also be the first
             "sizes": torch.tensor(sizes),
             "pair_of": pair_of.flatten(),
@@ -133,11 +145,50 @@ class Fragments(Enumerated, GraphEnvironment):
             "pair_fragment": torch.tensor([fragment for fragment, _ in pairs]),
             "pair_point": torch.tensor([point for _, point in pairs]),
         }
+        tables |= self._link_tables(pairs)
+        tables["pair_ends"] = (tables["kind_of"] > 0).sum(1)[tables["pair_fragment"] + 1]
         for name, table in tables.items():
             self.register_buffer(name, table, persistent=False)
 
+    def _link_tables(self, pairs: list[tuple[int, int]]) -> dict[str, Tensor]:
+        """What kind of end each point is, 0 if it fits nothing, and which pair fits which kind."""
+
+        def links(piece: Piece, point: int) -> Links:
+            return piece.links.get(piece.fragment.points[point], frozenset())
+
+        ends = [[links(p, point) for point in range(len(p.fragment.points))] for p in self.every]
+        kinds = sorted({x for of_piece in ends for x in of_piece}, key=sorted)
+        fits = torch.zeros(len(kinds) + 1, len(pairs), dtype=torch.bool)
+        for row, kind in enumerate(kinds, 1):
+            for pair, (fragment, point) in enumerate(pairs):
+                fits[row, pair] = fit(kind, ends[fragment][point])
+        kind_of = torch.zeros(len(self.every) + 1, self.max_points, dtype=torch.int64)
+        for number, of_piece in enumerate(ends, 1):  # first: no block
+            for point, kind in enumerate(of_piece):
+                row = kinds.index(kind) + 1
+                kind_of[number, point] = row if fits[row].any() else 0
+        self._check_links(kind_of, fits, pairs)
+        return {"kind_of": kind_of, "fits": fits}
+
+    def _check_links(self, kind_of: Tensor, fits: Tensor, pairs: list[tuple[int, int]]) -> None:
+        """No molecule may end for want of a fitting end before it has `min_blocks`."""
+        ends = (kind_of > 0).sum(1)
+        roots = range(1, len(self.pieces) + 1) if self.core is None else [len(self.every)]
+        if self.min_blocks > 1 and any(ends[root] == 0 for root in roots):
+            raise InputError(
+                f"{self.name}: to some fragments no other fits, so that they are molecules by "
+                f"themselves; min_blocks is {self.min_blocks}, set it to 1"
+            )
+        goes_on = torch.tensor([bool(ends[fragment + 1] > 1) for fragment, _ in pairs])
+        used = kind_of[kind_of > 0].unique()
+        if self.min_blocks > 2 and not (fits[used] & goes_on).any(1).all():
+            raise InputError(
+                f"{self.name}: to some ends only fragments fit that end there, so that some "
+                f"molecules stay small; min_blocks is {self.min_blocks}, set it to 2 or less"
+            )
+
     def extra_repr(self) -> str:
-        names = "\n".join(str(tuple(piece.fragment)) for piece in self.every)
+        names = "\n".join(_name(piece.fragment) for piece in self.every)
         digest = hashlib.sha256(names.encode()).hexdigest()[:12]
         core = "" if self.core is None else f", core='{mark(self.core.fragment)}'"
         return (
@@ -156,6 +207,7 @@ class Fragments(Enumerated, GraphEnvironment):
         fragment, parent, at, own = blocks.unbind(1)
         slots, points = self.n_slots, self.max_points
         there = torch.arange(points, device=blocks.device) < self.sizes[fragment + 1][..., None]
+        grows = self.kind_of[fragment + 1] > 0
         nowhere = slots * points
         slot = torch.arange(slots, device=blocks.device)
         ends = [
@@ -164,7 +216,7 @@ class Fragments(Enumerated, GraphEnvironment):
         ]
         taken = torch.zeros_like(there.flatten(1), dtype=torch.int64)
         taken = torch.cat([taken, taken[:, :1]], 1).scatter(1, torch.cat(ends, 1), 1)
-        return there, there & (taken[:, :-1].unflatten(1, (slots, points)) == 0)
+        return there, there & grows & (taken[:, :-1].unflatten(1, (slots, points)) == 0)
 
     def initial(self, n: int) -> Tensor:
         state = torch.full((n, 4 * self.n_slots + 2), -1, device=self.sizes.device)
@@ -179,10 +231,17 @@ class Fragments(Enumerated, GraphEnvironment):
         left = is_open.sum(1, keepdim=True)
         # A block must leave something open to grow at, as long as the molecule is too small.
         enough = count + 1 >= self.min_blocks
-        joins = picked & (enough | (left - 1 + self.pair_size - 1 > 0))
+        grows = enough | (left - 1 + self.pair_ends - 1 > 0)
+        slot, point = states[:, -2].clamp(min=0), states[:, -1].clamp(min=0)
+        rows = torch.arange(len(states), device=states.device)
+        kind = self.kind_of[blocks[rows, 0, slot] + 1, point]
+        joins = picked & grows & self.fits[kind]
+        kinds = self.kind_of[blocks[:, 0] + 1].flatten(1)
+        # A point may be picked if something fits that leaves enough to grow at.
+        may = (grows.float() @ self.fits.T.float()).gather(1, kinds) > 0
         return torch.cat(
             [
-                is_open & ~picked & (count < self.max_blocks),
+                is_open & may & ~picked & (count < self.max_blocks),
                 torch.where(count == 0, self.begins, joins),
                 (count >= self.min_blocks) & ~picked,
             ],
@@ -271,7 +330,11 @@ class Fragments(Enumerated, GraphEnvironment):
         return torch.tensor(copies, dtype=torch.float64, device=objects.device)
 
     def rejected_for(self, objects: Tensor) -> list[str | None]:
-        return self.assembly.forbidden_in(self.decode(objects))
+        held = self.assembly.forbidden_in(self.decode(objects))
+        if not self.closed:
+            return held
+        is_open = self._points(self._blocks(objects))[1].flatten(1).any(1).tolist()
+        return [x or ("an open end" if y else None) for x, y in zip(held, is_open, strict=True)]
 
     # ---- Molecules as graphs -------------------------------------------------------------------
 
@@ -310,3 +373,8 @@ class Fragments(Enumerated, GraphEnvironment):
         features = torch.cat([ends, upward.long()], 1)
         whole = torch.stack([(picked[:, 0] >= 0).long(), present.sum(1)], 1)
         return Graph(nodes, torch.cat([up, up.flip(0)], 1), features, batch, slot, whole)
+
+
+def _name(fragment: Fragment) -> str:
+    """A fragment as it is known by: without link types as it was before there were any."""
+    return str(tuple(fragment) if fragment.links else tuple(fragment[:3]))

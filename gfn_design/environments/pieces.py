@@ -83,6 +83,7 @@ class Piece:
         count: How often each atom may be joined.
         hydrogens: Of each atom, by how often it is joined.
         keys: How many atoms of each kind it has.
+        links: Of each atom that may be joined the types of BRICS; without any, all fit.
         entry_atom: The only atom that what is before may be joined to; None: any.
         name: Equal for two fragments exactly if they are the same.
 
@@ -112,9 +113,17 @@ class Piece:
         self.entry_atom = None if fragment.entry is None else fragment.points[fragment.entry]
         self.hydrogens = [[atom.GetTotalNumHs()] for atom in atoms]
         self.keys = Counter(map(atom_key, atoms))
+        points, links = fragment.points, fragment.links or (frozenset(),) * len(fragment.points)
+        if len(points) != len(links):
+            raise InputError(f"{name}: {len(points)} points need as many links, got {len(links)}")
+        self.links = dict(zip(points, links, strict=True))
+        if any(self.links[point] != own for point, own in zip(points, links, strict=True)):
+            raise InputError(f"{name}: the points of one atom must have the same links")
         self._try_points(name)
         for atom, times in zip(atoms, self.count, strict=True):
-            atom.SetAtomMapNum(times + (self.entry_atom == atom.GetIdx()) * 100)
+            types = sum(1 << x for x in self.links.get(atom.GetIdx(), ()))
+            entry = self.entry_atom == atom.GetIdx()
+            atom.SetAtomMapNum(times + entry * 100 + types * 1000)
         self.name = Chem.MolToSmiles(self.molecule)
         for atom in atoms:
             atom.SetAtomMapNum(0)

@@ -1,6 +1,6 @@
 """SELFIES strings: molecules as text every piece of which is valid."""
 
-from collections.abc import Iterable
+import logging
 from collections.abc import Sequence as Texts
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
+from gfn_design.files.objects import read_molecules
+
+_log = logging.getLogger(__name__)
 
 # Atoms, branches and rings that drug-like molecules are mostly made of. There are no charges among
 # them, since an atom with a charge keeps its valences open in SELFIES, as a radical.
@@ -173,22 +176,27 @@ def _molecule(text: str) -> tuple[str, str | None]:
 
 def _mined(path: str) -> list[str]:
     """The symbols of the SMILES in a file, in order."""
-    try:
-        lines = Path(path).expanduser().read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    file = Path(path).expanduser()
+    if not file.is_file():
         raise InputError(
             f"alphabet must be 'default', a list of symbols or a file of SMILES; cannot read {path}"
-        ) from error
-    return sorted(set(_symbols(path, lines)))
-
-
-def _symbols(path: str, lines: Iterable[str]) -> Iterable[str]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        # Of a salt the largest part; a full stop is no symbol.
-        smiles = max(line.split()[0].split("."), key=len)
+        )
+    found, left_out = set(), []
+    read_in = read_molecules(file)
+    if told := read_in.told(file):
+        _log.warning("%s", told)
+    for row in read_in.rows:
         try:
-            yield from selfies.split_selfies(selfies.encoder(smiles))
-        except selfies.EncoderError as error:
-            raise InputError(f"{path}, line {number}: SELFIES cannot write '{smiles}'") from error
+            found.update(selfies.split_selfies(selfies.encoder(row.text)))
+        except selfies.EncoderError:
+            left_out.append(row)
+    if left_out:
+        first = left_out[0]
+        _log.warning(
+            "%s: %s molecules are left out that SELFIES cannot write, the first in line %s: %s",
+            path,
+            len(left_out),
+            first.line,
+            first.text,
+        )
+    return sorted(found - {"."})

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gfn_design.environments import links as brics
+from gfn_design.environments.links import Links
 from gfn_design.errors import InputError
+from gfn_design.files.objects import Read, read_molecules
 from gfn_design.files.whole import whole_file
 
 if TYPE_CHECKING:
@@ -22,11 +25,14 @@ class Fragment(NamedTuple):
         points: Atoms by their place in the SMILES; an atom is there as often as it may be joined.
         entry: Which of the points, by its place among them, is the only one that a fragment before
             may be joined to; None: any.
+        links: BRICS types of each point's atom, which say what it may be joined to; of a fragment
+            without any, all of its points may be joined to anything.
     """
 
     smiles: str
     points: tuple[int, ...]
     entry: int | None = None
+    links: tuple[Links, ...] = ()
 
 
 # Fragments common in drugs; small, so that a few of them make a molecule of the size of a drug, and
@@ -108,7 +114,8 @@ def read_vocabulary(path: Path) -> tuple[Fragment, ...]:
       not read.
     - ``.csv``: a column ``smiles``; points marked, or in a column ``points`` as the places of
       atoms in the SMILES, from 0, with spaces between. A column ``entry`` may name the one atom
-      that the fragment is joined to what is there by.
+      that the fragment is joined to what is there by, and a column ``links`` the BRICS types of
+      the points, such as ``5 8+16``, 0 for any.
     - ``.json``: a list of marked SMILES, or of objects with the same keys; or the published blocks
       of Bengio et al. (2021).
 
@@ -178,10 +185,16 @@ def _fragment(row: Any, where: str) -> Fragment:
             f"{where}: points must be places of atoms, such as 0 1 3, and entry one of them, "
             f"got points {points!r} and entry {entry!r}"
         ) from error
-    return Fragment(row["smiles"], atoms, place)
+    try:
+        links = brics.read(row.get("links") or "")
+    except ValueError as error:
+        raise InputError(f"{where}: links '{row['links']}' cannot be read ({error})") from error
+    if links and len(links) != len(atoms):
+        raise InputError(f"{where}: {len(atoms)} points need as many links, got {len(links)}")
+    return Fragment(row["smiles"], atoms, place, links if any(links) else ())
 
 
-def marked(smiles: str, where: str = "") -> Fragment:
+def marked(smiles: str, where: str = "", linked: bool = False) -> Fragment:
     """The fragment whose points are marked by dummy atoms, such as ``[*]c1ccccc1``.
 
     Stereo marks are left out: molecules are built without.
@@ -189,6 +202,7 @@ def marked(smiles: str, where: str = "") -> Fragment:
     Args:
         smiles: With at least one ``*``, each on a single bond; its number is not read.
         where: Named in messages.
+        linked: The numbers are read, as BRICS types.
 
     Raises:
         InputError: It is no SMILES, or has no point.
@@ -213,7 +227,10 @@ def marked(smiles: str, where: str = "") -> Fragment:
         points.append(neighbour)
     for atom in molecule.GetAtoms():
         atom.SetAtomMapNum(0)
+    types = [dummy.GetIsotope() if linked else 0 for dummy in dummies]
     for atom in points:
+        own = {x for x, at in zip(types, points, strict=True) if at.GetIdx() == atom.GetIdx()}
+        atom.SetProp("links", "+".join(map(str, sorted(own))))
         atom.SetIntProp("points", sum(atom.GetIdx() == other.GetIdx() for other in points))
     for dummy in dummies:  # a hydrogen takes its place
         dummy.SetAtomicNum(1)
@@ -230,7 +247,10 @@ def marked(smiles: str, where: str = "") -> Fragment:
         for place, atom in enumerate(order)
         for _ in range(_count(free.GetAtomWithIdx(atom), "points"))
     ]
-    return Fragment(text, tuple(again))
+    if not any(types):
+        return Fragment(text, tuple(again))
+    texts = [free.GetAtomWithIdx(order[place]).GetProp("links") for place in again]
+    return Fragment(text, tuple(again), None, brics.read(" ".join(texts)))
 
 
 def _count(atom: Any, name: str) -> int:
@@ -257,22 +277,28 @@ def parsed(smiles: str, where: str = "") -> "Mol":
     return molecule
 
 
-def mine_file(path: Path, at_least: int = 2) -> list[tuple[Fragment, int]]:
-    """See `mine`; the molecules are the lines of a .smi file, or the column smiles of a .csv."""
-    rows = [row if isinstance(row, str) else row.get("smiles") for _, row in _rows(path)]
-    return mine([text or "" for text in rows], at_least, str(path))
+def mine_file(
+    path: Path, at_least: int = 2, column: str | None = None, linked: bool = True
+) -> tuple[list[tuple[Fragment, int]], Read]:
+    """See `mine`; the molecules are those of a file (see `gfn_design.files.objects`)."""
+    found = read_molecules(path, column)
+    return mine([row.text for row in found.rows], at_least, str(path), linked), found
 
 
-def mine(smiles: Sequence[str], at_least: int = 2, where: str = "") -> list[tuple[Fragment, int]]:
+def mine(
+    smiles: Sequence[str], at_least: int = 2, where: str = "", linked: bool = True
+) -> list[tuple[Fragment, int]]:
     """The fragments that molecules fall into at their BRICS bonds, the most frequent first.
 
     Degen et al., ChemMedChem 3:1503 (2008), as RDKit has it. Each end of a bond that is cut is a
-    point. Every fragment is counted as often as it is found.
+    point, and keeps its link type, so that only ends are joined that BRICS would join. Every
+    fragment is counted as often as it is found. Stereo marks are left out.
 
     Args:
         smiles: Molecules; what cannot be cut gives no fragment.
         at_least: Fragments found less often are left out.
         where: The file they are from, for messages.
+        linked: Keep link types; otherwise any end may be joined to any other.
 
     Returns:
         Fragments and how often each was found; equal counts in the order of SMILES.
@@ -291,18 +317,15 @@ def mine(smiles: Sequence[str], at_least: int = 2, where: str = "") -> list[tupl
         Chem.RemoveStereochemistry(molecule)
         broken = BRICS.BreakBRICSBonds(molecule)
         for piece in Chem.GetMolFrags(broken, asMols=True):
-            for atom in piece.GetAtoms():
-                if atom.GetAtomicNum() == 0:
-                    atom.SetIsotope(0)
             marks = [atom for atom in piece.GetAtoms() if atom.GetAtomicNum() == 0]
             single = all(a.GetBonds()[0].GetBondType() == Chem.BondType.SINGLE for a in marks)
             if marks and single:
-                found[marked(Chem.MolToSmiles(piece))] += 1
+                found[marked(Chem.MolToSmiles(piece), "", linked)] += 1
     kept = [(fragment, count) for fragment, count in found.items() if count >= at_least]
     if not kept:
         name = where or "the molecules"
         raise InputError(f"{name}: no BRICS fragment is found {at_least} times or more")
-    return sorted(kept, key=lambda item: (-item[1], item[0].smiles, item[0].points))
+    return sorted(kept, key=lambda item: (-item[1], *item[0][:2], brics.written(item[0].links)))
 
 
 def mark(fragment: Fragment) -> str:
@@ -317,11 +340,12 @@ def mark(fragment: Fragment) -> str:
     return Chem.MolToSmiles(joined([piece.molecule, *[dummy] * len(bonds)], bonds))
 
 
-def write_vocabulary(fragments: Iterable[Fragment], path: Path) -> None:
-    """Write a file that `read_vocabulary` reads: CSV with columns smiles, points and entry."""
+def write_vocabulary(fragments: Iterable[tuple[Fragment, int]], path: Path) -> None:
+    """Write a file that `read_vocabulary` reads: CSV with all of fragments, and their counts."""
     with whole_file(path, newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["smiles", "points", "entry"])
-        for smiles, points, entry in fragments:
+        writer.writerow(["smiles", "points", "entry", "links", "count"])
+        for (smiles, points, entry, links), count in fragments:
             first = "" if entry is None else points[entry]
-            writer.writerow([smiles, " ".join(map(str, points)), first])
+            places = " ".join(map(str, points))
+            writer.writerow([smiles, places, first, brics.written(links), count])

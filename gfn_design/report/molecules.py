@@ -1,13 +1,12 @@
 """Molecules for chemists: what there is to say of each, and files and pictures of many."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gfn_design.errors import InputError
+from gfn_design.files.objects import Row
 from gfn_design.rewards.properties import alerts
 
 if TYPE_CHECKING:
@@ -17,33 +16,29 @@ TOP = 100  # of the best molecules, which a summary is about
 RADIUS, BITS = 2, 2048  # of Morgan fingerprints, which similarity is measured by
 
 
-def describe(smiles: Sequence[str], reference: Path | None = None) -> dict[str, list[str]]:
+def describe(smiles: Sequence[str], reference: Sequence[Row] | None = None) -> dict[str, list[str]]:
     """Columns about molecules, one text for each.
 
     `inchikey`; `scaffold`, the ring systems and what links them (Bemis and Murcko 1996; empty
     without a ring); `alerts`, substructures of the PAINS and BRENK catalogues that it has; and with
-    a reference file `nearest`, the most similar molecule of it, and `nearest_similarity`, from 0 to
+    a reference `nearest`, the most similar molecule of it, and `nearest_similarity`, from 0 to
     1, which is Tanimoto's of Morgan fingerprints of radius 2.
 
     Args:
         smiles: Molecules that RDKit reads.
-        reference: See `read_molecules`.
-
-    Raises:
-        InputError: The reference cannot be read.
+        reference: Known molecules, with their names.
     """
     from rdkit import Chem
 
-    known = None if reference is None else read_molecules(reference)
     molecules = _read(smiles)
     columns = {
         "inchikey": [Chem.MolToInchiKey(m) for m in molecules],
         "scaffold": _scaffolds(molecules),
         "alerts": ["; ".join(alerts(text)) for text in smiles],
     }
-    if known is not None:
-        names = [name for name, _ in known]
-        prints = _fingerprints(_read([text for _, text in known]))
+    if reference is not None:
+        names = [row.name for row in reference]
+        prints = _fingerprints(_read([row.text for row in reference]))
         from rdkit.DataStructs import BulkTanimotoSimilarity
 
         nearest, similarity = [], []
@@ -53,44 +48,6 @@ def describe(smiles: Sequence[str], reference: Path | None = None) -> dict[str, 
             similarity.append(f"{all_of_them.max():.3f}")
         columns |= {"nearest": nearest, "nearest_similarity": similarity}
     return columns
-
-
-def read_molecules(path: Path) -> list[tuple[str, str]]:
-    """Names and SMILES of a file: CSV with a column ``smiles``, or a SMILES and a name per line.
-
-    A CSV's names are its first other column, if it has one. A molecule without a name has its
-    SMILES for one.
-
-    Raises:
-        InputError: There is no such file, no molecule in it, or one that RDKit cannot read.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read as a file of molecules ({reason})") from error
-    if path.suffix.lower() in (".csv", ".tsv"):
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-        table = csv.DictReader(text.splitlines(), delimiter=delimiter)
-        columns = table.fieldnames or []
-        column = next((name for name in columns if name.lower() == "smiles"), None)
-        if column is None:
-            raise InputError(f"{path}: has no column 'smiles', its columns are {list(columns)}")
-        other = next((name for name in columns if name != column), column)
-        rows = [(row[other] or row[column], row[column]) for row in table]
-    else:
-        lines = [line.split(None, 1) for line in text.splitlines()]
-        rows = [(words[-1].strip(), words[0]) for words in lines if words]
-    if not rows:
-        raise InputError(f"{path}: holds no molecule")
-    from rdkit import Chem
-    from rdkit.rdBase import BlockLogs
-
-    with BlockLogs():
-        for number, (_, smiles) in enumerate(rows, 1):
-            if not smiles or Chem.MolFromSmiles(smiles) is None:
-                raise InputError(f"{path}, row {number}: '{smiles}' is not a SMILES RDKit reads")
-    return rows
 
 
 def diversity(smiles: Sequence[str]) -> float:

@@ -1,0 +1,237 @@
+"""Files of molecules or of other objects, as people have them: what can be read, and what not."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gfn_design.errors import InputError
+from gfn_design.files.tables import write_table
+from gfn_design.files.texts import plain, read_text, rows
+from gfn_design.files.whole import whole_files
+
+SMILES = (
+    *("smiles", "canonicalsmiles", "isomericsmiles", "cxsmiles", "smi", "structure", "molecule"),
+    *("mol", "smilesstring", "compoundsmiles", "compoundstructure", "ligandsmiles", "rdkitsmiles"),
+    *("structuresmiles", "smilescanonical"),
+)
+SEQUENCES = ("object", "sequence", "seq", "design", "text", "kmer", "site", "oligo", "peptide")
+NAMES = (
+    *("name", "id", "compound", "compoundid", "compoundname", "moleculename", "title", "chemblid"),
+    *("moleculechemblid", "identifier", "code"),
+)
+TABLES = (".csv", ".tsv", ".tab")
+LOOKED_AT = 50  # cells that tell whether a column holds SMILES
+
+
+class Row(NamedTuple):
+    """A text of a file, its name there, and the line it is on."""
+
+    text: str
+    name: str
+    line: int
+
+    @property
+    def where(self) -> str:
+        """Where a person finds it."""
+        return f"line {self.line}"
+
+
+class SetAside(NamedTuple):
+    """A row that is not used."""
+
+    line: int
+    text: str
+    reason: str
+    remedy: str
+
+
+class Read(NamedTuple):
+    """What is in a file.
+
+    Attributes:
+        rows: What can be used.
+        aside: What cannot.
+        salts: Of how many rows the largest part was taken.
+    """
+
+    rows: list[Row]
+    aside: list[SetAside]
+    salts: int = 0
+
+    def told(self, path: Path) -> str:
+        """One line about what was not taken as it is; empty if there is nothing to say."""
+        parts = []
+        if self.salts:
+            parts.append(f"of {self.salts:,} salts the largest part is taken")
+        if self.aside:
+            line, text, reason, _ = self.aside[0]
+            shown = f" '{text[:40]}'" if text else ""
+            parts.append(
+                f"{len(self.aside):,} of {len(self.rows) + len(self.aside):,} rows are set aside, "
+                f"the first in line {line}:{shown} {reason}"
+            )
+        return f"{path}: {'; '.join(parts)}" if parts else ""
+
+
+def write_aside(aside: Sequence[SetAside], path: Path) -> None:
+    """Write the rows that were set aside, with line, reason and remedy, as CSV."""
+    columns = {
+        name: [str(getattr(row, name)) for row in aside]
+        for name in ("line", "text", "reason", "remedy")
+    }
+    write_table(path, columns)
+
+
+def write_whole_aside(aside: Sequence[SetAside], path: Path) -> None:
+    """`write_aside`, in one go.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    with whole_files(path.parent) as part:
+        write_aside(aside, part / path.name)
+
+
+def read_molecules(path: Path, column: str | None = None) -> Read:
+    """The molecules of a file: a table with a column of SMILES, or a SMILES and a name per line.
+
+    Encodings and separators are found out, the column by its name or by what it holds. A row that
+    RDKit does not read is set aside; of a salt the largest part is taken.
+
+    Args:
+        path: The file.
+        column: The name of the column of SMILES; case, spaces and signs do not matter.
+
+    Raises:
+        InputError: It cannot be read, has no column of SMILES, or no molecule.
+    """
+    from rdkit import rdBase
+
+    with rdBase.BlockLogs():
+        found = _cleaned(_listed(path, column, SMILES, _reads))
+    if not found.rows:
+        first = f"; the first row: {found.aside[0].reason}" if found.aside else ""
+        raise InputError(f"{path}: holds no molecule that RDKit reads{first}")
+    return found
+
+
+def read_texts(path: Path) -> list[Row]:
+    """The objects of a file as text: a column of a table, FASTA, or one on each line.
+
+    Raises:
+        InputError: The file cannot be read, or there is nothing in it.
+    """
+    found = [row for row in _listed(path, None, (*SEQUENCES, *SMILES), None) if row.text]
+    if not found:
+        raise InputError(f"{path}: holds no objects; give at least one")
+    return found
+
+
+def _listed(
+    path: Path,
+    column: str | None,
+    usual: Sequence[str],
+    holds: Callable[[str], bool] | None,
+) -> list[Row]:
+    text = read_text(path)
+    kind = Path(path.name.lower().removesuffix(".gz")).suffix
+    lines = text.splitlines()
+    is_table = column is not None or kind in TABLES
+    if kind == ".txt" and not is_table and holds is not None:
+        first = next((line for line in lines if line.strip()), "")
+        is_table = not holds(first.split()[0]) if first.split() else False
+    if is_table:
+        return _of_table(text, path, column, usual, holds)
+    found = []
+    for number, line in enumerate(lines, 1):
+        words = line.split(None, 1) if kind in (".smi", ".smiles", ".txt") else [line.strip()]
+        if words and words[0] and not words[0].startswith(("#", ">")):
+            found.append(Row(words[0], words[-1].strip(), number))
+    return found
+
+
+def _of_table(
+    text: str,
+    path: Path,
+    column: str | None,
+    usual: Sequence[str],
+    holds: Callable[[str], bool] | None,
+) -> list[Row]:
+    table = list(rows(text, path))
+    header, body = (table[0].cells, table[1:]) if table else ([], [])
+    names = [plain(name) for name in header]
+    place = _place(names, header, column, usual, body, holds, path)
+    others = [names.index(name) for name in NAMES if name in names and names.index(name) != place]
+    others += [i for i in range(len(names)) if i != place]
+    name_at = others[0] if others else place
+    found = []
+    for number, cells in body:
+        cell = cells[place].strip() if place < len(cells) else ""
+        name = cells[name_at].strip() if name_at < len(cells) else ""
+        found.append(Row(cell, name or cell, number))
+    return found
+
+
+def _place(
+    names: list[str],
+    header: list[str],
+    column: str | None,
+    usual: Sequence[str],
+    body: Sequence[tuple[int, list[str]]],
+    holds: Callable[[str], bool] | None,
+    path: Path,
+) -> int:
+    """Which column is meant."""
+    shown = ", ".join(repr(name) for name in header)
+    if column is not None:
+        if plain(column) in names:
+            return names.index(plain(column))
+        raise InputError(f"{path}: has no column '{column}'; its columns are {shown}")
+    found = next((names.index(name) for name in usual if name in names), None)
+    if found is not None:
+        return found
+    if holds is None:
+        return 0
+    for place in range(len(names)):
+        cells = [
+            c[place].strip() for _, c in body[:LOOKED_AT] if place < len(c) and c[place].strip()
+        ]
+        good = [cell for cell in cells if not cell.isdigit() and holds(cell)]
+        if cells and len(good) > len(cells) / 2:
+            return place
+    raise InputError(
+        f"{path}: has no column of SMILES; its columns are {shown}; name the one that is meant, "
+        "as in --column NAME"
+    )
+
+
+def _reads(text: str) -> bool:
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        return Chem.MolFromSmiles(text) is not None
+
+
+def _cleaned(listed: list[Row]) -> Read:
+    from rdkit import Chem
+
+    good: list[Row] = []
+    aside: list[SetAside] = []
+    salts = 0
+    for row in listed:
+        if not row.text:
+            aside.append(SetAside(row.line, "", "no structure", "add one, or leave it out"))
+            continue
+        molecule = Chem.MolFromSmiles(row.text)
+        if molecule is None or not molecule.GetNumAtoms():
+            remedy = "mend the SMILES: valences, brackets, ring numbers"
+            aside.append(SetAside(row.line, row.text, "is not a SMILES that RDKit reads", remedy))
+            continue
+        parts = Chem.GetMolFrags(molecule, asMols=True)
+        text = row.text
+        if len(parts) > 1:
+            salts += 1
+            text = Chem.MolToSmiles(max(parts, key=lambda part: part.GetNumHeavyAtoms()))
+        name = row.name if row.name != row.text else text
+        good.append(Row(text, name, row.line))
+    return Read(good, aside, salts)
