@@ -98,7 +98,11 @@ def _fit(
         remove_parts(folder)
         remove_parts(folder / CHECKPOINT.parent)
         write_whole(folder / CONFIG, dump(config))
-        write_whole(folder / README, README_TEXT.read_text())
+        remarks = [f"{remark[0].upper()}{remark[1:]}." for remark in data.remarks()]
+        for remark in remarks:
+            print(remark)
+        about = ["", "## The data of this run", "", *remarks, ""] if remarks else []
+        write_whole(folder / README, "\n".join([README_TEXT.read_text().rstrip(), *about, ""]))
     data.keep_in(folder)
     if trainer.is_global_zero and module.start is not None and module.start.aside:
         write_whole_aside(module.start.aside, folder / "known_set_aside.csv")
@@ -197,6 +201,8 @@ def prepare(
     for name, number in (("checkpoint_every", every), ("evaluate_every", evaluate_every)):
         if number < 1:
             raise InputError(f"{name} must be at least 1, got {number}")
+    if int(config.get("candidates", 1000)) < 0:
+        raise InputError(f"candidates must not be negative, got {config['candidates']}")
     if not seconds > 0:
         raise InputError(f"checkpoint_seconds must be positive, got {seconds}")
     if options.get("max_steps") == 0 or options.get("fast_dev_run"):
@@ -312,7 +318,9 @@ def report(run: Run, n: int) -> tuple[Evaluation, list[Candidate]]:
     else:  # which would cost scores
         evaluation = Evaluation(run.module.data.counts(), None, None)
     print(f"drawing {n:,} candidates ...", flush=True)
-    candidates, _ = draw_candidates(run.module, n)
+    candidates: list[Candidate] = []
+    if n:
+        candidates, _ = draw_candidates(run.module, n)
     print("describing them ...", flush=True)
     smiles = smiles_of(candidates, run.module)
     if smiles:
@@ -320,7 +328,8 @@ def report(run: Run, n: int) -> tuple[Evaluation, list[Candidate]]:
     run.module.data.settle()
     rounded = {name: round(value, 6) for name, value in evaluation.metrics.items()}
     with whole_files(run.folder) as folder:
-        write_into(folder, candidates, run.module)
+        if candidates:
+            write_into(folder, candidates, run.module)
         (folder / "evaluation.yaml").write_text(yaml.safe_dump(rounded, sort_keys=False))
         _draw(run, evaluation, candidates, folder)
     return evaluation, candidates

@@ -16,7 +16,8 @@ from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.gflownet import GFlowNet
 from gfn_design.objectives.balance import TrajectoryBalance
-from gfn_design.rewards.motif import Motif, MotifScore, jaspar_motif
+from gfn_design.rewards.jaspar import Motif, jaspar_motif
+from gfn_design.rewards.motif import MotifScore
 from gfn_design.rewards.reward import HypergridScore, Reward, TableScore
 
 

@@ -81,7 +81,12 @@ def _build(node: Any) -> Any:
             try:
                 return target(**arguments)
             except (TypeError, ValueError) as error:
-                raise InputError(f"{node.key}: {error}") from error
+                raise InputError(f"{node.key}: {' '.join(str(error).split())}") from error
+            except Exception as error:  # somebody else's class may raise anything
+                words = " ".join(str(error).split())[:300]
+                raise InputError(
+                    f"{node.key}: {node.class_path} cannot be made, {type(error).__name__}: {words}"
+                ) from error
         case dict():
             return {name: _build(it) for name, it in node.items()}
         case list() | tuple():

@@ -185,6 +185,12 @@ def plan_call(class_path: str, values: Any, wanted: Wanted, key: Key) -> Call:
         taken = schema.signature(class_path, wanted.base)
     except InputError as error:
         raise key.error(f"'{key}': {error}") from error
+    is_function = taken.definition is not None and isinstance(
+        taken.definition.node, ast.FunctionDef
+    )
+    if is_function and wanted.later is None:  # which building would call, whatever it does
+        what = article(wanted.base) if wanted.base else "a class"
+        raise key.error(f"'{key}' must be {what}, got the function '{class_path}'")
     if wanted.base and source.derives(taken.definition, wanted.base) is False:
         known = ", ".join(schema.known(wanted.base)) or "none"
         text = f"'{key}' must be {article(wanted.base)}, got '{class_path}'. Known classes: {known}"

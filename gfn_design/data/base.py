@@ -102,6 +102,10 @@ class DataModule(LightningDataModule):
         """What has been counted since the start, for the log: numbers by name."""
         return {}
 
+    def remarks(self) -> list[str]:
+        """What a person should know of the data that was taken: sentences."""
+        return []
+
     def counted(self) -> dict[str, Any]:
         """What `counts` goes on from, for a checkpoint; each process has its own."""
         return {}

@@ -11,7 +11,8 @@ from gfn_design.environments.base import Environment
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
-from gfn_design.rewards.motif import Motif, MotifScore, jaspar_motif
+from gfn_design.rewards.jaspar import Motif, motif_of
+from gfn_design.rewards.motif import MotifScore
 from gfn_design.rewards.reward import HypergridScore, Reward, TableScore
 
 
@@ -184,7 +185,8 @@ class MotifData(DataModule):
     being 1.
 
     Args:
-        factor: Name or matrix of the factor in JASPAR 2026, for example FOXA1 or MA0148.5.
+        factor: Name or matrix of the factor in JASPAR 2026, for example FOXA1 or MA0148.5, or a
+            file with a motif in the text of JASPAR, MEME, HOMER or TRANSFAC.
         exponent: The inverse temperature beta.
         scale: Factor of every reward.
         minimum: Smaller occupancies count as this one.
@@ -202,9 +204,12 @@ class MotifData(DataModule):
         both_strands: bool = True,
     ) -> None:
         super().__init__()
-        self.motif: Motif = jaspar_motif(factor)
+        self.motif: Motif = motif_of(factor)
         self.exponent, self.scale, self.both_strands = exponent, scale, both_strands
         self.minimum, self.maximum = minimum, maximum
+
+    def remarks(self) -> list[str]:
+        return [self.motif.remark]
 
     def make_reward(self, environment: Environment) -> Reward:
         if not isinstance(environment, Sequence) or environment.symbols != tuple("ACGT"):

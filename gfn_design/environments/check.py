@@ -23,6 +23,7 @@ from gfn_design.environments.check_states import (
     finished,
     length_is_right,
 )
+from gfn_design.errors import InputError
 from gfn_design.evaluation.exact import push_forward
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
@@ -190,6 +191,24 @@ def _parents_can_be_reached(tested: Tested, graph: _Graph) -> None:
     tested.agree(rule, torch.tensor(reached, device=undo.device), True, *edge)
 
 
+def _ways_are_counted(tested: Tested, graph: _Graph) -> None:
+    """`log_ways`, where there is a formula, against the number of paths."""
+    environment = tested.environment
+    try:
+        environment.log_ways(environment.initial(1))
+    except InputError:
+        return
+    ways = torch.zeros(len(graph.states), dtype=torch.float64, device=graph.states.device)
+    ways[0] = 1
+    here = ways.clone()
+    for _ in range(environment.max_steps):
+        here = torch.zeros_like(here).index_add(0, graph.child, here[graph.parent])
+        ways = ways + here
+    rule = "log_ways is log of the number of paths from the source"
+    found = environment.log_ways(graph.states)
+    tested.agree(rule, found, ways.log(), graph.states, tolerance=1e-6)
+
+
 def _flow_is_conserved(tested: Tested, graph: _Graph) -> None:
     """Random rewards and a random backward policy give flows, and those the policy of R / Z."""
     states, parent, child, undo, _ = graph
@@ -254,6 +273,7 @@ def _copies_are_counted(tested: Tested, graph: _Graph) -> None:
 GRAPH_RULES = (
     _every_path_ends_in_time,
     _parents_can_be_reached,
+    _ways_are_counted,
     _flow_is_conserved,
     _copies_are_counted,
     _push_forward_finds_the_objects,

@@ -1,66 +1,10 @@
 """Position weight matrices of DNA-binding proteins as scores."""
 
-import contextlib
-import warnings
-from typing import NamedTuple
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gfn_design.errors import InputError
-
-
-class Motif(NamedTuple):
-    """A position frequency matrix.
-
-    Attributes:
-        name: Of the factor.
-        source: Where the matrix comes from.
-        counts: ``float64[4, width]``, how often A, C, G and T were seen at each position.
-    """
-
-    name: str
-    source: str
-    counts: np.ndarray
-
-
-def jaspar_motif(factor: str) -> Motif:
-    """The matrix of a factor in the JASPAR 2026 database, which the pyjaspar package carries.
-
-    Args:
-        factor: A matrix such as ``MA0148.5``, or a name such as ``FOXA1``; of several matrices
-            with one name the best curated collection counts, then vertebrates, then the newest.
-
-    Raises:
-        InputError: The database has no such factor.
-    """
-    from pyjaspar import jaspardb
-
-    database = jaspardb(release="JASPAR2026")
-    with warnings.catch_warnings(), contextlib.closing(database.conn):
-        warnings.simplefilter("ignore")  # that nothing was found is said below
-        if factor[:2] in ("MA", "UN") and factor[2:6].isdecimal():
-            found = database.fetch_motif_by_id(factor)
-        else:
-            named = (factor and database.fetch_motifs_by_name(factor)) or [None]
-            found = min(named, key=_preference)
-    if found is None:
-        raise InputError(
-            f"JASPAR 2026 has no factor '{factor}'; give a name such as FOXA1 or a matrix such as "
-            "MA0148.5"
-        )
-    counts = np.array([found.counts[base] for base in "ACGT"], dtype=np.float64)
-    return Motif(found.name, f"JASPAR 2026, {found.matrix_id}", counts)
-
-
-def _preference(motif: object) -> tuple[bool, bool, str]:
-    """Sorts the motif to take first."""
-    if motif is None:
-        return (True, True, "")
-    group, collection = getattr(motif, "tax_group", ""), getattr(motif, "collection", "")
-    return (collection != "CORE", group != "vertebrates", getattr(motif, "matrix_id", ""))
+from gfn_design.rewards.jaspar import Motif
 
 
 class MotifScore(nn.Module):
