@@ -4,6 +4,7 @@ import argparse
 import itertools
 import os
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -290,8 +291,9 @@ def check(options: argparse.Namespace, overrides: Overrides) -> int:
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.gettempdir())
     try:
         check_environment(environment)
-    except ContractError as error:
-        raise InputError(str(error)) from error
+    except ContractError as error:  # of several lines: the rule, the state, what was expected
+        print(f"gfn-design: {error}", file=sys.stderr)
+        return 2
     print(f"{environment.describe()} keeps the contract")
     return 0
 

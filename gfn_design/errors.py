@@ -1,5 +1,7 @@
 """The one exception for mistakes a person can mend."""
 
+MOST = 1200  # letters of a message
+
 
 class InputError(ValueError):
     """Something the person at the keyboard gave cannot be used.
@@ -12,3 +14,10 @@ class InputError(ValueError):
     """
 
     shared = False
+
+    def __init__(self, message: str = "") -> None:
+        # What a person gave may be in it: any text, of any length.
+        line = " ".join("".join(x if x.isprintable() else " " for x in message).split())
+        if len(line) > MOST:
+            line = f"{line[: MOST - 300]} ... {line[-290:]}"
+        super().__init__(line)

@@ -132,3 +132,7 @@ def _parse(text: str, origin: str) -> Any:
         line = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or error
         raise InputError(f"{origin}: {line}not valid YAML ({problem})") from error
+    except RecursionError as error:
+        raise InputError(f"{origin}: is nested too deeply; expected a configuration") from error
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:  # of odd scalars
+        raise InputError(f"{origin}: not valid YAML ({error})") from error

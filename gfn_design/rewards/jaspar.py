@@ -96,8 +96,8 @@ def jaspar_motif(factor: str) -> Motif:
         if not found:
             raise InputError(
                 f"JASPAR 2026 has no factor '{factor[:60]}'{_near(connection, factor)}; give a "
-                "name such as FOXA1, a matrix such as MA0148.5, or a file of your own (JASPAR, MEME, "
-                "HOMER, TRANSFAC)"
+                "name such as FOXA1, a matrix such as MA0148.5, or a file of your own (JASPAR, "
+                "MEME, HOMER, TRANSFAC)"
             )
         found.sort(key=_preference)
         first = found[0]

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from gfn_design.errors import InputError
 
+LARGEST = 1e30  # of exponents, scales, bounds: far beyond use, and float32 still holds it
+
 
 class Reward(nn.Module):
     """log R(x) = exponent * log(clip(score(x))) + log(scale).
@@ -29,6 +31,10 @@ class Reward(nn.Module):
         maximum: float | None = None,
     ) -> None:
         super().__init__()
+        options = {"exponent": exponent, "scale": scale, "minimum": minimum, "maximum": maximum}
+        for name, value in options.items():
+            if value is not None and not -LARGEST <= value <= LARGEST:
+                raise InputError(f"{name} must lie within ±{LARGEST:g}, got {value}")
         if not scale > 0:
             raise InputError(f"scale must be positive, since a reward is, got {scale}")
         if minimum is not None and not minimum > 0:
@@ -58,8 +64,10 @@ class LogReward(Reward):
     """
 
     def __init__(self, score: nn.Module, temperature: float = 1.0) -> None:
-        if not temperature > 0:
-            raise InputError(f"temperature must be positive, got {temperature}")
+        if not 1 / LARGEST <= temperature <= LARGEST:
+            raise InputError(
+                f"temperature must be positive, at most {LARGEST:g}, got {temperature}"
+            )
         super().__init__(score, exponent=1 / temperature)
 
     def log_of(self, score: Tensor) -> Tensor:
