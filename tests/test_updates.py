@@ -152,6 +152,9 @@ def test_the_log_tells_how_far_the_trust_region_moved(tmp_path):
     assert len(logged) >= 3
     assert all(0 <= row["region/kl"] <= 0.01 for row in logged)
     assert any(row["region/step"] > 0 for row in logged)
+    again = gflownet(TrustRegion()).configure_optimizers()  # a resumed run logs it in its first row
+    again.load_state_dict(run.optimizers[0].state_dict())
+    assert again.report == run.optimizers[0].report != {}
 
 
 def test_a_trust_region_needs_a_forward_policy_of_its_own():

@@ -1,7 +1,7 @@
 """RL-T of the paper: a natural gradient whose length is set by how far the policy may move."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -222,12 +222,20 @@ class TrustRegionAdam(Adam):
     ) -> None:
         self.environment, self.objective, self.batch = environment, objective, batch
         self.network = policy.forward_policy
-        self.report: dict[str, float] = {}
         super().__init__(params, **options)
+
+    @property
+    def report(self) -> dict[str, float]:
+        """Divergence and share of the latest step; saved with it, since the next batch logs it."""
+        return cast(dict[str, float], self._group.get("report", {}))
+
+    @property
+    def _group(self) -> dict[str, Any]:
+        return next(group for group in self.param_groups if group["name"] == "policy")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """See `TrustRegion`."""
+        """One step of the trust region and one of Adam, after `closure`, whose loss it gives."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -262,7 +270,7 @@ class TrustRegionAdam(Adam):
 
         direction = conjugate_gradient(damped, gradient, objective.conjugate_steps)
         slope = float(direction.dot(gradient))
-        self.report = {"kl": 0.0, "step": 0.0}
+        self._group["report"] = {"kl": 0.0, "step": 0.0}
         if not slope > 0:
             return
         # d F d = d g at the solution: half of it, scaled, is the modelled divergence.
@@ -281,13 +289,13 @@ class TrustRegionAdam(Adam):
             terms = terms.where(seen.legal, 0).sum(-1)
             kl = float(total((terms * counts).sum()) / total(counts.sum()))
             if surrogate < before and kl <= objective.delta:
-                self.report = {"kl": kl, "step": 0.5**halving}
+                self._group["report"] = {"kl": kl, "step": 0.5**halving}
                 return
         vector_to_parameters(old, parameters)
 
     def _rate(self) -> float:
         """How far a schedule has brought the policy's learning rate down, of 1."""
-        group = next(group for group in self.param_groups if group["name"] == "policy")
+        group = self._group
         return float(group["lr"] / group["initial_lr"]) if group.get("initial_lr") else 1.0
 
     def _log_probs(self, seen: Visits) -> Tensor:
