@@ -28,11 +28,13 @@ from gfn_design.environments.blocks import block_smiles
 from gfn_design.environments.sequence import Sequence
 from gfn_design.gflownet import GFlowNet
 from gfn_design.objectives.balance import TrajectoryBalance
+from gfn_design.rewards.answers import ScoringError
+from gfn_design.rewards.asker import Here
 from gfn_design.rewards.desirability import combined, desirability
 from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.programs import ProgramWorker
 from gfn_design.rewards.properties import PropertyValues, alerts, known
-from gfn_design.rewards.scorer import Here, Scorer, ScoringError
+from gfn_design.rewards.scorer import Scorer
 from gfn_design.rewards.seh import SEHProxy
 
 ASPIRIN, CAFFEINE = "CC(=O)Oc1ccccc1C(=O)O", "Cn1c(=O)c2c(ncn2C)n(C)c1=O"
@@ -355,7 +357,7 @@ def test_workers_give_the_same_values_and_end_with_the_run():
     here = MoleculeData(terms).values(MOLECULES)
     data = MoleculeData(terms, n_workers=2)
     assert torch.equal(data.values(MOLECULES), here)
-    children = [worker._child.process for worker in data.scorers[0].workers]
+    children = [worker._child.process for worker in data.scorers[0].asker.workers]
     assert [child.poll() for child in children] == [None, None]
     data.teardown("fit")
     assert None not in [child.poll() for child in children]
@@ -610,9 +612,9 @@ def test_a_program_scores_and_stays_open(program):
     data = CommandData(program())
     scorer = data.scorers[0]
     assert scorer(TEXTS) == [(1.0,), (2.0,), (3.0,), (3.0,)]
-    process = scorer.workers[0]._child.process
+    process = scorer.asker.workers[0]._child.process
     assert scorer(["CCCCC"]) == [(5.0,)]
-    assert scorer.workers[0]._child.process is process
+    assert scorer.asker.workers[0]._child.process is process
     data.teardown("fit")
     assert process.poll() is not None
 

@@ -130,7 +130,7 @@ class _OneScore(ScoredData):
         maximum: float | None,
     ) -> None:
         super().__init__([scorer])
-        if scorer.failed == "floor" and minimum is None:
+        if scorer.asker.failed == "floor" and minimum is None:
             raise InputError("failed: floor needs a minimum, which is the score of what failed")
         self.exponent, self.scale = exponent, scale
         self.minimum, self.maximum = minimum, maximum
@@ -138,13 +138,13 @@ class _OneScore(ScoredData):
     def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
         """What the program says besides the score."""
         (scorer,) = self.scorers
-        if not scorer.names:
+        if not scorer.asker.names:
             return {}
         own = environment.molecules and type(environment).smiles is not Environment.smiles
         rows = scorer(environment.smiles(environment.encode(texts)) if own else texts)
         return {
             name: ["" if row is None else f"{row[place]:.6g}" for row in rows]
-            for place, name in enumerate(scorer.names[1:], 1)
+            for place, name in enumerate(scorer.asker.names[1:], 1)
         }
 
     def make_reward(self, environment: Environment) -> Reward:

@@ -17,8 +17,8 @@ from typing import Any
 
 from gfn_design.errors import InputError
 from gfn_design.rewards.answers import ScoringError
+from gfn_design.rewards.asker import Here, Worker
 from gfn_design.rewards.child import Child, Restarted
-from gfn_design.rewards.scorer import Here, Worker
 
 START_SECONDS = 120.0  # for a process that imports somebody's file; torch alone may take 20
 

@@ -1,44 +1,23 @@
-"""Scores of texts from functions that may fail: cached, tried again, and held to a policy."""
+"""Scores of texts from functions that may fail: each paid for once, counted, within a budget."""
 
-import functools
 import hashlib
-import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed
 
 from gfn_design.errors import InputError
-from gfn_design.rewards.answers import (
-    Answer,
-    Refusal,
-    Row,
-    ScoringError,
-    answers_for,
-    call,
-    listed,
-    number,
-    several,
-    told,
-)
+from gfn_design.rewards.answers import Row, ScoringError
+from gfn_design.rewards.asker import Asker, DoubtError, Policy, Worker
 from gfn_design.rewards.store import NAME, ScoreStore
-
-_log = logging.getLogger(__name__)
 
 EXPENSIVE = 0.1  # seconds for a text, of which a batch is kept by and by
 CHEAP = 1e-3  # seconds for a text; what takes less is sooner found again than looked up
-Worker = Callable[[list[str]], Callable[[], Sequence[Any]]]
-"""Takes texts, and returns what waits for the answers: so several workers can be at it at once."""
-
-AT_ONCE = 512  # texts of one call, so that a time-out means the same in training and evaluation
-
-Policy = Literal["stop", "floor"]
 
 
 class BudgetSpentError(InputError):
@@ -46,10 +25,7 @@ class BudgetSpentError(InputError):
 
 
 class Scorer:
-    """Calls workers for texts it has not seen before, and decides what a failure means.
-
-    Where a worker fails for several texts at once, they are given to it one by one, so that only
-    those at fault are lost and the first of them can be named.
+    """Has workers score the texts that it has not seen before.
 
     Args:
         name: Who scores, as sentences begin with it.
@@ -64,8 +40,8 @@ class Scorer:
         who: What scores, by its content, for the scores on the disk.
 
     Attributes:
+        asker: Gives the texts to the workers.
         failures: Texts that were asked for and could not be scored.
-        names: Of the numbers of a text, where there are several.
     """
 
     def __init__(
@@ -79,10 +55,6 @@ class Scorer:
         budget: int | None = None,
         who: str = "",
     ) -> None:
-        if failed not in ("stop", "floor"):
-            raise InputError(f"failed must be stop or floor, got '{failed}'")
-        if retries < 0:
-            raise InputError(f"retries must not be negative, got {retries}")
         if cache_size < 0:
             raise InputError(f"cache_size must not be negative, got {cache_size}")
         if budget is not None and (budget < 1 or not cache_size):
@@ -90,17 +62,15 @@ class Scorer:
                 f"budget must be at least 1, with a cache_size above 0, got {budget} and "
                 f"{cache_size}"
             )
-        self.name, self.workers, self.width = name, list(workers), width
-        self.retries, self.failed, self.cache_size = retries, failed, cache_size
+        self.asker = Asker(name, workers, width, retries, failed)
+        self.name, self.cache_size = name, cache_size
         self.budget, self.who = budget, who or name
         self.failures = 0
-        self.names: tuple[str, ...] = ()
         self.store: ScoreStore | None = None
         self._cache: OrderedDict[str, Row | None] = OrderedDict()
         self._asked: set[int] = set()  # hashes of the texts asked for so far
         self._asked_anew = 0  # without a cache
         self._seconds = 0.0  # that the latest texts took each
-        self._told = False
 
     @property
     def scored(self) -> int:
@@ -144,8 +114,9 @@ class Scorer:
             )
         try:
             known |= self._paid(fresh)
-        except BaseException:  # Ctrl-C too: an answer that is still to come would be taken
-            self.close()  # for that of the next question
+        except BaseException as error:  # Ctrl-C too: an answer that is still to come would be
+            self._forget(error)  # taken for that of the next question
+            self.close()
             raise
         self._note(distinct, known)
         return [known[text] for text in texts]
@@ -187,8 +158,8 @@ class Scorer:
         """Some of the texts, the first: as many as are worth losing if this process is killed."""
         some, began = texts, monotonic()
         if not self._keeps_each() and self.store is not None and self._seconds > EXPENSIVE:
-            some = texts[: max(len(self.workers), int(1 / self._seconds))]
-        found = dict(zip(some, self._score(some), strict=True))
+            some = texts[: max(len(self.asker.workers), int(1 / self._seconds))]
+        found = dict(zip(some, self.asker(some), strict=True))
         self._seconds = (monotonic() - began) / len(found)
         if self.store is not None and (shared or self._is_worth_keeping()):
             self.store.add(found)
@@ -196,7 +167,7 @@ class Scorer:
 
     def _keeps_each(self) -> bool:
         """Have workers that can do so say each answer when it arrives, and keep that."""
-        able = [worker for worker in self.workers if hasattr(worker, "arrived")]
+        able = [worker for worker in self.asker.workers if hasattr(worker, "arrived")]
         for worker in able:
             worker.arrived = self._arrived
         return bool(able)
@@ -204,7 +175,7 @@ class Scorer:
     def _arrived(self, text: str, answer: Any) -> None:
         if self.store is not None:
             with suppress(ScoringError):  # which is found out when all are there
-                self.store.add({text: self._row(answer)})
+                self.store.add({text: self.asker.row(answer)})
 
     def keep_in(self, folder: Path) -> None:
         """Keep what is scored, and look up what was, in a folder."""
@@ -232,122 +203,25 @@ class Scorer:
         Raises:
             InputError: Somebody has, so the latest scores may be those of others.
         """
-        for worker in self.workers:
-            if (settle := getattr(worker, "settle", None)) is not None:
-                try:
-                    settle()
-                except ScoringError as error:
-                    raise self._in_doubt(error) from error
+        try:
+            self.asker.settle()
+        except DoubtError as error:
+            self._forget(error)
+            raise
+
+    def _forget(self, error: BaseException) -> None:
+        """Drop scores that may be those of other texts."""
+        if isinstance(error, DoubtError):
+            for text in error.texts:
+                self._cache.pop(text, None)
+            if self.store is not None:
+                self.store.forget(error.texts)
 
     def close(self) -> None:
         """End the workers' processes; the next call starts new ones."""
-        for worker in self.workers:
-            if (close := getattr(worker, "close", None)) is not None:
-                close()
+        self.asker.close()
         if self.store is not None:
             self.store.close()
-
-    def _score(self, texts: list[str]) -> list[Row | None]:
-        rows: list[Row | None] = []
-        workers = self.workers
-        for first in range(0, len(texts), AT_ONCE * len(workers)):
-            some = texts[first : first + AT_ONCE * len(workers)]
-            bounds = [len(some) * i // len(workers) for i in range(len(workers) + 1)]
-            parts = [some[start:end] for start, end in pairwise(bounds)]
-            jobs = [(worker, part) for worker, part in zip(workers, parts, strict=True) if part]
-            waiting = [(worker, part, worker([*part])) for worker, part in jobs]
-            rows += [row for job in waiting for row in self._settle(*job)]
-        return rows
-
-    def _settle(
-        self, worker: Worker, texts: list[str], wait: Callable[[], Sequence[Any]]
-    ) -> list[Row | None]:
-        problem = None
-        try:
-            answers = answers_for(texts, wait())
-        except InputError:
-            raise
-        except Exception as error:
-            problem = told(error)
-            answers = problem.done
-            if problem.doubtful:
-                raise self._in_doubt(problem) from error
-        rows: list[Row | None] = []
-        for answer, text in zip(answers, texts, strict=False):
-            try:
-                rows.append(self._row(answer))
-            except ScoringError as error:
-                rows.append(self._alone(worker, text, error))
-        if problem is not None:
-            rest = texts[len(rows) :]
-            rows += [self._alone(worker, text) for text in rest]
-            self._warn(problem, rest[0], "these texts were scored one by one, which takes longer")
-            if self.failed == "stop" and not self.retries:  # each was scored alone: what now?
-                raise self._stop(problem, rest)
-        return rows
-
-    def _alone(self, worker: Worker, text: str, problem: ScoringError | None = None) -> Row | None:
-        """Score one text; `problem` is what came of the first try, if there was one."""
-        for _ in range(self.retries + (problem is None)):
-            try:
-                return self._row(answers_for([text], worker([text])())[0])
-            except InputError:
-                raise
-            except Exception as error:
-                problem = told(error)
-                if problem.doubtful:
-                    raise self._in_doubt(problem) from error
-        assert problem is not None
-        if self.failed == "stop":
-            raise self._stop(problem, [text])
-        self._warn(problem, text, "such texts count as the minimum, and are counted in the log")
-        return None
-
-    def _warn(self, problem: ScoringError, text: str, what: str) -> None:
-        """Say once what has gone wrong."""
-        if not self._told:
-            self._told = True
-            _log.warning("%s %s, given '%s'; %s", self.name, problem, text, what)
-
-    def _row(self, answer: Any) -> Row:
-        if isinstance(answer, Refusal):
-            raise ScoringError(f"could not score it ({answer.reason})")
-        if isinstance(answer, Answer):
-            self.names = self.names or answer.names
-            if answer.names != self.names:
-                raise ScoringError(
-                    f"wrote {listed(answer.names)} where it had written {listed(self.names)}"
-                )
-            return tuple(map(number, answer.numbers))
-        if self.width is None:
-            return (number(answer),)
-        row = tuple(map(number, answer))
-        if len(row) != self.width:
-            raise ScoringError(
-                f"returned {several(len(row), 'number')} for a text, not {self.width}"
-            )
-        return row
-
-    def _in_doubt(self, problem: ScoringError) -> InputError:
-        """The sentence about scores that may be those of other texts, which are dropped."""
-        texts = problem.doubtful
-        for text in texts:
-            self._cache.pop(text, None)
-        if self.store is not None:
-            self.store.forget(texts)
-        return InputError(
-            f"{self.name} {problem}, so the scores of the latest {several(len(texts), 'text')}, "
-            f"from '{texts[0]}' on, may be those of others; it must write one line for each text, "
-            "and everything else to its standard error; the last checkpoint may hold what was "
-            "learned from them"
-        )
-
-    def _stop(self, problem: ScoringError, texts: list[str]) -> InputError:
-        more = f" and {len(texts) - 1} more" if len(texts) > 1 else ""
-        return InputError(
-            f"{self.name} {problem}, given '{texts[0]}'{more}; mend it, or set failed: floor to "
-            "count such texts as the minimum"
-        )
 
 
 def _key(text: str) -> int:
@@ -358,13 +232,3 @@ def _key(text: str) -> int:
 def _ranks() -> int:
     spread = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if spread else 1
-
-
-class Here:
-    """A worker in this process, which nothing can interrupt."""
-
-    def __init__(self, function: Callable[[list[str]], Sequence[Any]]) -> None:
-        self.function = function
-
-    def __call__(self, texts: list[str]) -> Callable[[], Sequence[Any]]:
-        return functools.partial(call, self.function, texts)
