@@ -1,5 +1,6 @@
 """A few candidates out of many: good ones that are far from each other."""
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ def pick_diverse(
     Raises:
         InputError: The objects have no such distance, or none is good enough.
     """
+    if not candidates:
+        raise InputError("--pick: there are no candidates to pick from; draw more by -n")
     some = _good_enough(candidates, module, n, pick_from)
     smiles, texts = smiles_of(some, module), [c.text for c in some]
     n = min(n, len(some))
@@ -55,7 +58,7 @@ def pick_diverse(
     mean = sum(c.score for c in picked) / len(picked)
     best = sum(c.score for c in candidates[:n]) / n
     return picked, (
-        f"picked {n} far apart among {len(some):,} good ones of {len(candidates):,}: their mean "
+        f"picked {len(picked)} far apart among {len(some):,} good ones of {len(candidates):,}: their mean "
         f"score is {mean:.4g}, that of the {n} best {best:.4g}; the lowest is "
         f"{picked[-1].score:.4g}, rank {picked[-1].rank}"
     )
@@ -71,11 +74,13 @@ def _good_enough(
     try:
         top, column, sign, number = form.groups() if form else (None, None, None, "")
         bound = float(number)
-    except ValueError as error:
+    except ValueError:
+        bound = math.nan
+    if not math.isfinite(bound):
         raise InputError(
-            f"--pick_from must be a score such as 0.7, a column's such as 'QED>=0.7', or top:50, "
-            f"got '{pick_from}'"
-        ) from error
+            f"--pick_from must be a score such as 0.7, a column's with >= or <= such as "
+            f"'QED>=0.7', or top:50, got '{pick_from}'"
+        )
     if top:
         found = candidates[: max(1, int(bound))]
     elif column is None:
@@ -86,11 +91,11 @@ def _good_enough(
             known = ", ".join(columns) or "none"
             raise InputError(f"--pick_from: there is no column '{column}'; there are {known}")
         better = float.__ge__ if sign == ">=" else float.__le__
-        found = [
-            c
-            for c, text in zip(candidates, columns[column], strict=True)
-            if text and better(float(text), bound)
-        ]
+        try:
+            values = [float(text or "nan") for text in columns[column]]
+        except ValueError as error:
+            raise InputError(f"--pick_from: the column '{column}' holds no numbers") from error
+        found = [c for c, value in zip(candidates, values, strict=True) if better(value, bound)]
     if not found:
         raise InputError(
             f"--pick_from {pick_from}: none of {len(candidates):,} candidates is so good (the best "

@@ -41,7 +41,8 @@ from gfn_design.files.run_folder import (
 from gfn_design.files.whole import PART, make_folder, remove_parts, whole_files, write_whole
 from gfn_design.gflownet import GFlowNet
 from gfn_design.report import molecules, plots
-from gfn_design.report.log import CSVLog, Progress, SaveLast
+from gfn_design.report.log import CSVLog, Progress
+from gfn_design.report.saving import SaveLast
 from gfn_design.sampling.noise import EVALUATION
 from gfn_design.stopping import Stopped, Stops
 
@@ -89,12 +90,19 @@ def _fit(
 ) -> tuple[Run, Evaluation, list[Candidate]]:
     _check_folder(config, folder)
     rank = rank_zero_only.rank  # type: ignore[attr-defined]
-    if rank == 0 and folder.is_dir():
+    is_locked = rank == 0 and folder.is_dir()
+    if is_locked:
         stack.enter_context(locked(folder))
     trainer, module, data = prepare(config, folder, stops)
     if trainer.is_global_zero:
-        if make_folder(folder):
+        make_folder(folder)
+        if not is_locked:
             stack.enter_context(locked(folder))
+            if has_checkpoint(folder):  # of another process, which was quicker
+                raise InputError(
+                    f"{folder}: another process has trained into this folder meanwhile; give the "
+                    "same command again to go on from there"
+                )
         remove_parts(folder)
         remove_parts(folder / CHECKPOINT.parent)
         write_whole(folder / CONFIG, dump(config))
@@ -104,6 +112,8 @@ def _fit(
         about = ["", "## The data of this run", "", *remarks, ""] if remarks else []
         write_whole(folder / README, "\n".join([README_TEXT.read_text().rstrip(), *about, ""]))
     data.keep_in(folder)
+    if trainer.is_global_zero:
+        data.begin()
     if trainer.is_global_zero and module.start is not None and module.start.aside:
         write_whole_aside(module.start.aside, folder / "known_set_aside.csv")
     resume = None

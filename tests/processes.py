@@ -66,6 +66,7 @@ class Command:
         end = time.monotonic() + seconds
         while not condition():
             if self.process.exitcode is not None or time.monotonic() > end:
+                self.kill()
                 raise AssertionError(f"ended, or too late: {self.said}")
             time.sleep(0.01)
 

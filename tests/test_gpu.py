@@ -44,7 +44,7 @@ from gfn_design import (
     check_environment,
 )
 from gfn_design.guides import RewardGuide
-from gfn_design.report.log import SaveLast
+from gfn_design.report.saving import SaveLast
 from gfn_design.rewards.reward import TableScore
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU here")

@@ -39,7 +39,8 @@ from gfn_design import (
 from gfn_design.compiled import Compiled, loss_of, set_gradients
 from gfn_design.loop import Loop
 from gfn_design.policies.mlp import FEW_COMPILED, FEW_ROWS, MANY, SlotEmbedding, affine
-from gfn_design.report.log import CSVLog, Progress, SaveLast
+from gfn_design.report.log import CSVLog, Progress
+from gfn_design.report.saving import SaveLast
 from gfn_design.rewards.reward import TableScore
 from gfn_design.sampling import trajectories as trajectories_module
 from gfn_design.sampling.distinct import Opening, distinct, one_of_each

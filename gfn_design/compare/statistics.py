@@ -113,6 +113,7 @@ def judge(
             verdicts.append(Verdict(method, best, BEST, nan, nan, nan, "", apart[method]))
     beside_best = [v for v in verdicts if v.beside == BEST and v.method not in apart]
     is_won = bool(beside_best) and all(v.better == best for v in beside_best)
+    is_won &= len(seeds) > 1 or len(whole) < 2
     return Judgement(best, verdicts, is_won, _remarks(whole, scale))
 
 

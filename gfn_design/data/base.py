@@ -116,6 +116,9 @@ class DataModule(LightningDataModule):
     def keep_in(self, folder: Path) -> None:
         """Keep in the folder of a run what would be expensive to find again."""
 
+    def begin(self) -> None:
+        """A run begins, or goes on, and this is its only process so far."""
+
     def room(self) -> int | None:
         """How many more objects may be scored; None is any number."""
         return None

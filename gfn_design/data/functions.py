@@ -49,6 +49,10 @@ class ScoredData(DataModule):
             if scorer.name != "RDKit":  # whose numbers are sooner found than looked up
                 scorer.keep_in(folder)
 
+    def begin(self) -> None:
+        for scorer in self.scorers:
+            scorer.begin()
+
     def room(self) -> int | None:
         rooms = [scorer.room for scorer in self.scorers if scorer.room is not None]
         return min(rooms, default=None)

@@ -1,11 +1,13 @@
 """Functions that score on the workers of a Dask cluster (the extra ``dask``)."""
 
+import json
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
 from gfn_design.errors import InputError
-from gfn_design.rewards.answers import Refusal, call, told
+from gfn_design.rewards.answers import Refusal, ScoringError, call, told
+from gfn_design.rewards.functions import content_of
 
 
 class DaskWorker:
@@ -34,8 +36,8 @@ class DaskWorker:
 
     def __call__(self, texts: list[str]) -> Callable[[], list[Any]]:
         client = self._client()
-        items = tuple(sorted(self.arguments.items()))
-        submit = partial(client.submit, score_one, self.path, items, pure=False)
+        given, content = json.dumps(self.arguments, sort_keys=True), content_of(self.path)
+        submit = partial(client.submit, score_one, self.path, given, content, pure=False)
         return partial(self._gathered, texts, [submit(text) for text in texts])
 
     def close(self) -> None:
@@ -82,17 +84,31 @@ class DaskWorker:
         return self._connected
 
 
-def score_one(path: str, arguments: tuple[tuple[str, Any], ...], text: str) -> Any:
-    """What a function answers to one text; runs on a worker of the cluster."""
-    return call(_found(path, arguments), [text])[0]
+def score_one(path: str, arguments: str, content: str, text: str) -> Any:
+    """What a function answers to one text; runs on a worker of the cluster.
+
+    Args:
+        path: As in `DaskWorker`.
+        arguments: Likewise, as JSON.
+        content: What `content_of` says of the function where it was asked for; a file that was
+            changed since the worker has imported it, or another one there, is refused.
+        text: The text.
+    """
+    function, loaded = _found(path, arguments)
+    if content != loaded:
+        raise ScoringError(
+            f"is not the same on a worker of the cluster ({path}); restart the workers after a "
+            "change, and give them the same files"
+        )
+    return call(function, [text])[0]
 
 
 @cache
-def _found(path: str, arguments: tuple[tuple[str, Any], ...]) -> Callable[[list[str]], Any]:
+def _found(path: str, arguments: str) -> tuple[Callable[[list[str]], Any], str]:
     from gfn_design.config import import_class
 
-    found = import_class(path)
-    given = dict(arguments)
+    found, content = import_class(path), content_of(path)
+    given = json.loads(arguments)
     if isinstance(found, type):
-        return found(**given)
-    return partial(found, **given) if given else found
+        return found(**given), content
+    return (partial(found, **given) if given else found), content

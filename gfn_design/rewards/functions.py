@@ -8,9 +8,11 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import sys
 import types
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,14 +46,15 @@ class FunctionWorker(Restarted):
         self.path, self._is_ready = path, False
 
     def __call__(self, texts: list[str]) -> Callable[[], list[Any]]:
+        lines = [json.dumps(texts)]
         if self._child is None or not self._child.is_alive:
             self.close()
             path = os.pathsep.join(filter(None, sys.path))
             variables = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
             command = [sys.executable, "-m", "gfn_design.rewards.worker"]
             self._child, self._is_ready = Child(command, variables), False
-            self._child.write([self.what])
-        self._child.write([json.dumps(texts)])
+            lines.insert(0, self.what)
+        self._child.write(lines)
         return partial(self._answers, self._child)
 
     def _answers(self, child: Child) -> list[Any]:
@@ -138,10 +141,24 @@ def importable(function: Any) -> tuple[str, dict[str, Any]]:
 
 def content_of(what: str, arguments: dict[str, Any] | None = None) -> str:
     """Who scores, by content: a function with its file, or a command with the files it names."""
-    files = [Path(word) for word in re.split(r"[\s:]+", what) if Path(word).is_file()]
+    names = [what, *_words(what), *re.split(r"[\s:]+", what), what.rpartition(":")[0]]
+    files = [Path(name) for name in dict.fromkeys(names) if _is_file(name)]
     words = [what, *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)]
     words.append(repr(sorted((arguments or {}).items())))
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # no command, but the name of a function
+        return []
+
+
+def _is_file(name: str) -> bool:
+    with suppress(OSError, ValueError):
+        return Path(name).is_file()
+    return False
 
 
 def content_of_function(function: Callable[..., Any]) -> str:
@@ -154,5 +171,7 @@ def content_of_function(function: Callable[..., Any]) -> str:
     file = getattr(module, "__file__", None) or ""
     name = getattr(plain, "__qualname__", type(plain).__qualname__)
     if not isinstance(plain, types.FunctionType | type):
-        arguments = {**arguments, **{k: repr(v) for k, v in getattr(plain, "__dict__", {}).items()}}
+        held = {k: repr(v) for k, v in getattr(plain, "__dict__", {}).items()}
+        # A repr with an address is another one in each process, and says nothing.
+        arguments |= {k: v for k, v in held.items() if not re.search(r" at 0x[0-9a-f]+", v)}
     return content_of(f"{file}:{name}", arguments)

@@ -1,6 +1,7 @@
 """Scores of texts from functions that may fail: each paid for once, counted, within a budget."""
 
 import hashlib
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from gfn_design.rewards.answers import Row, ScoringError
 from gfn_design.rewards.asker import Asker, DoubtError, Policy, Worker
 from gfn_design.rewards.store import NAME, ScoreStore
 
-EXPENSIVE = 0.1  # seconds for a text, of which a batch is kept by and by
+LONG = 1.0  # seconds: what takes longer is asked for in pieces, each of which is kept
 CHEAP = 1e-3  # seconds for a text; what takes less is sooner found again than looked up
 
 
@@ -71,6 +72,7 @@ class Scorer:
         self._asked: set[int] = set()  # hashes of the texts asked for so far
         self._asked_anew = 0  # without a cache
         self._seconds = 0.0  # that the latest texts took each
+        self._pieces = _Pieces()
 
     @property
     def scored(self) -> int:
@@ -147,7 +149,7 @@ class Scorer:
                 found |= self._scored_and_kept(fresh[len(found) :], shared)
         except BaseException:
             if shared and self.store is not None:
-                self.store.forget([text for text in fresh if text not in found])
+                self.store.give_up([text for text in fresh if text not in found])
             raise
         if theirs and self.store is not None:
             others, given_up = self.store.wait_for(theirs)
@@ -157,12 +159,14 @@ class Scorer:
     def _scored_and_kept(self, texts: list[str], shared: bool) -> dict[str, Row | None]:
         """Some of the texts, the first: as many as are worth losing if this process is killed."""
         some, began = texts, monotonic()
-        if not self._keeps_each() and self.store is not None and self._seconds > EXPENSIVE:
-            some = texts[: max(len(self.asker.workers), int(1 / self._seconds))]
+        if not self._keeps_each() and self.store is not None:
+            some = texts[: max(len(self.asker.workers), self._pieces.size)]
         found = dict(zip(some, self.asker(some), strict=True))
-        self._seconds = (monotonic() - began) / len(found)
+        took = monotonic() - began
+        self._seconds = took / len(found)
+        self._pieces.learn(len(found), took)
         if self.store is not None and (shared or self._is_worth_keeping()):
-            self.store.add(found)
+            self.store.add(found, self.asker.names)
         return found
 
     def _keeps_each(self) -> bool:
@@ -175,14 +179,21 @@ class Scorer:
     def _arrived(self, text: str, answer: Any) -> None:
         if self.store is not None:
             with suppress(ScoringError):  # which is found out when all are there
-                self.store.add({text: self.asker.row(answer)})
+                row = self.asker.row(answer)
+                self.store.add({text: row}, self.asker.names)
 
     def keep_in(self, folder: Path) -> None:
         """Keep what is scored, and look up what was, in a folder."""
         if self.cache_size and self.store is None:
             self.store = ScoreStore(folder / NAME, self.who)
+            self.asker.names = self.asker.names or self.store.names()
             if self._cache and self._is_worth_keeping():
-                self.store.add(self._cache)
+                self.store.add(self._cache, self.asker.names)
+
+    def begin(self) -> None:
+        """Take up what processes that were killed have left undone."""
+        if self.store is not None:
+            self.store.give_up()
 
     def _is_worth_keeping(self) -> bool:
         return self._seconds > CHEAP or self.budget is not None
@@ -222,6 +233,32 @@ class Scorer:
         self.asker.close()
         if self.store is not None:
             self.store.close()
+
+
+class _Pieces:
+    """How many texts to ask for in one go, so that a kill loses about a second's worth.
+
+    Pieces are halved while that makes them quicker: where a call takes as long for one text as for
+    many, there is nothing to win.
+
+    Attributes:
+        size: Texts of the next call.
+    """
+
+    def __init__(self) -> None:
+        self.size = sys.maxsize
+        self._least = 1  # smaller pieces are no quicker
+        self._larger = (0, 0.0)  # a number of texts, and the seconds they took
+
+    def learn(self, n: int, took: float) -> None:
+        """So many texts took so many seconds."""
+        larger, seconds = self._larger
+        if larger >= 2 * n and took > 0.75 * seconds:
+            self._least, self.size, self._larger = larger, sys.maxsize, (0, 0.0)
+        elif took > LONG and n > self._least:
+            self.size, self._larger = max(self._least, n // 2), (n, took)
+        elif took < LONG / 4 and n >= self.size:
+            self.size, self._larger = 2 * self.size, (0, 0.0)
 
 
 def _key(text: str) -> int:

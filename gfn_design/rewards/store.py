@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gfn_design.errors import InputError
 from gfn_design.rewards.answers import Row
@@ -21,7 +22,7 @@ class ScoreStore:
     """Rows of numbers by who gave them and of what text; None is a text that cannot be scored.
 
     Several processes may share it. Who wants to score a text claims it first, so that no two score
-    the same; a claim ends with the process that made it.
+    the same. A claim ends with the process that made it, or when the run begins again.
 
     Args:
         path: The file, made when there is something to keep.
@@ -48,29 +49,40 @@ class ScoreStore:
         if self._db is None and not self.path.exists():
             return []
         query = "SELECT text FROM scores WHERE who = ? AND row IS NOT NULL ORDER BY text"
-        return [text for (text,) in self._open().execute(query, (self.who,))]
+        return [text for (text,) in self._read(query, self.who)]
+
+    def names(self) -> tuple[str, ...]:
+        """What the numbers of a row are called; nothing if they have no names."""
+        if self._db is None and not self.path.exists():
+            return ()
+        found = self._read("SELECT names FROM names WHERE who = ?", self.who)
+        return tuple(json.loads(found[0][0])) if found else ()
 
     def claim(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Which of the texts this process is to score, and which another one is scoring."""
+        """Which of the texts this process is to score, and which others are scoring, or have."""
         me = f"{socket.gethostname()}:{os.getpid()}"
         with self._writing() as db:
-            claimed = {
-                text: owner
+            there = {
+                text: (owner, is_done)
                 for some in _parts(texts)
-                for text, owner in db.execute(
-                    f"SELECT text, owner FROM scores WHERE who = ? AND row IS NULL AND text IN "
+                for text, owner, is_done in db.execute(
+                    f"SELECT text, owner, row IS NOT NULL FROM scores WHERE who = ? AND text IN "
                     f"({', '.join('?' * len(some))})",
                     (self.who, *some),
                 )
             }
-            others = [text for text, owner in claimed.items() if _lives(owner) and owner != me]
+            others = {
+                text
+                for text, (owner, is_done) in there.items()
+                if is_done or (_lives(owner) and owner != me)
+            }
             mine = [text for text in texts if text not in others]
             db.executemany(
                 "INSERT INTO scores VALUES (?, ?, NULL, ?) ON CONFLICT DO UPDATE SET owner = "
                 "excluded.owner WHERE row IS NULL",
                 [(self.who, text, me) for text in mine],
             )
-        return mine, others
+        return mine, [text for text in texts if text in others]
 
     def wait_for(self, texts: Sequence[str]) -> tuple[dict[str, Row | None], list[str]]:
         """What others have found of texts, and which they gave up."""
@@ -83,9 +95,12 @@ class ScoreStore:
                 return found, [*mine, *rest]
             time.sleep(PATIENCE)
 
-    def add(self, rows: Mapping[str, Row | None]) -> None:
-        """Keep rows."""
+    def add(self, rows: Mapping[str, Row | None], names: Sequence[str] = ()) -> None:
+        """Keep rows, and what their numbers are called."""
         with self._writing() as db:
+            if names:
+                kept = (self.who, json.dumps(names))
+                db.execute("INSERT OR REPLACE INTO names VALUES (?, ?)", kept)
             db.executemany(
                 "INSERT INTO scores VALUES (?, ?, ?, '') ON CONFLICT DO UPDATE SET row = "
                 "excluded.row, owner = ''",
@@ -101,11 +116,22 @@ class ScoreStore:
                 "DELETE FROM scores WHERE who = ? AND text = ?", [(self.who, x) for x in texts]
             )
 
+    def give_up(self, texts: Iterable[str] | None = None) -> None:
+        """Drop claims on texts, or all claims: those of processes that are no more."""
+        if self._db is None and not self.path.exists():
+            return
+        unfinished = "DELETE FROM scores WHERE who = ? AND row IS NULL"
+        with self._writing() as db:
+            if texts is None:
+                db.execute(unfinished, (self.who,))
+            else:
+                db.executemany(f"{unfinished} AND text = ?", [(self.who, x) for x in texts])
+
     def __len__(self) -> int:
         if self._db is None and not self.path.exists():
             return 0
         query = "SELECT COUNT(*) FROM scores WHERE who = ? AND row IS NOT NULL"
-        return int(self._open().execute(query, (self.who,)).fetchone()[0])
+        return int(self._read(query, self.who)[0][0])
 
     def close(self) -> None:
         """Let go of the file."""
@@ -115,11 +141,18 @@ class ScoreStore:
 
     def _rows(self, texts: Sequence[str]) -> Iterator[tuple[str, str | None]]:
         for some in _parts(texts):
-            yield from self._open().execute(
+            yield from self._read(
                 f"SELECT text, row FROM scores WHERE who = ? AND text IN "
                 f"({', '.join('?' * len(some))})",
-                (self.who, *some),
+                self.who,
+                *some,
             )
+
+    def _read(self, query: str, *values: str) -> list[Any]:
+        try:
+            return self._open().execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
 
     def _open(self) -> sqlite3.Connection:
         if self._db is None:
@@ -128,6 +161,9 @@ class ScoreStore:
                 self._db.execute(
                     "CREATE TABLE IF NOT EXISTS scores (who TEXT, text TEXT, row TEXT, owner TEXT, "
                     "PRIMARY KEY (who, text)) WITHOUT ROWID"
+                )
+                self._db.execute(
+                    "CREATE TABLE IF NOT EXISTS names (who TEXT PRIMARY KEY, names TEXT)"
                 )
             except sqlite3.Error as error:
                 raise self._broken(error) from error
