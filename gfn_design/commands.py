@@ -191,6 +191,11 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
     print(f"{drawn} distinct candidates from {draws:,} draws{which}, best first:")
     for path in files:
         print(f"  {folder / path.name}")
+    if again := sum(not c.draws for c in candidates):
+        print(
+            f"{again} of them were not drawn now, but scored in training: the budget of scores is "
+            "spent, so of new designs only those that were scored before can be ranked"
+        )
     if drawn < options.n:
         print(f"fewer than the {options.n} asked for: {draws:,} draws held no more")
     return 0

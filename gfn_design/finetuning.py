@@ -246,7 +246,8 @@ def fit_to(module: "GFlowNet", drawn: Trajectories) -> None:
         module.check_rewards(drawn.objects, drawn.log_reward)
         scored = score(environment, policy, drawn)
         calibrate(objective, scored, lambda x: x)  # all ranks have the same batch
-        drawn = drawn._replace(log_reward=module.state_reward().rescaled(drawn.log_reward))
+        rescaled = module.state_reward().rescaled(drawn.log_reward, drawn.objects)
+        drawn = drawn._replace(log_reward=rescaled)
         if objective.head not in ("flow", "edges"):
             of_each = drawn.log_reward + (scored.log_pb - scored.log_pf).sum(1)
             objective.log_z.fill_(of_each.mean())

@@ -490,10 +490,13 @@ class GFlowNet(LightningModule):
         together(lambda: self.check_rewards(drawn.objects, drawn.log_reward))
         calibrate(self.objective, score(self.environment, self.policy, drawn), self._gather)
         rescaled = self.state_reward().rescaled
+        if at is not None:
+            left = drawn.states[:, :-1].flatten(0, 1)
+            at = rescaled(at.flatten(), left).view(at.shape)
         return batch._replace(
-            drawn=drawn._replace(log_reward=rescaled(drawn.log_reward)),
-            back=back and back._replace(log_reward=rescaled(back.log_reward)),
-            log_reward_at=at if at is None else rescaled(at),
+            drawn=drawn._replace(log_reward=rescaled(drawn.log_reward, drawn.objects)),
+            back=back and back._replace(log_reward=rescaled(back.log_reward, back.objects)),
+            log_reward_at=at,
         )
 
     def log_copies(self, objects: Tensor) -> Tensor:

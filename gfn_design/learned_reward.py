@@ -53,16 +53,20 @@ class LearnedReward(nn.Module):
         floored = log_reward.maximum(self.objective.floor).where(
             log_reward > -torch.inf, log_reward
         )
-        if self.environment.rejects:
-            floored = floored - penalty_of(self.environment, states)
-        if self.environment.copies:
-            floored = floored - self.log_copies(states).to(floored)
-        return floored - self.objective.log_scale
+        return floored - self._taken_off(floored, states) - self.objective.log_scale
 
-    def rescaled(self, log_reward: Tensor) -> Tensor:
-        """What was found before there was a scale, as it is learned from."""
-        floored = log_reward.maximum(self.objective.floor)
-        return floored.where(log_reward > -torch.inf, log_reward) - self.objective.log_scale
+    def rescaled(self, log_reward: Tensor, states: Tensor) -> Tensor:
+        """What was found of states before there was a scale, as it is learned from."""
+        return self.as_learned(log_reward + self._taken_off(log_reward, states), states)
+
+    def _taken_off(self, log_reward: Tensor, states: Tensor) -> Tensor:
+        """What log R of objects is less for being rejected, or shared by several states."""
+        taken = torch.zeros_like(log_reward)
+        if self.environment.rejects:
+            taken = taken + penalty_of(self.environment, states)
+        if self.environment.copies:
+            taken = taken + self.log_copies(states).to(taken)
+        return taken
 
     def floored(self, log_reward: Tensor) -> float:
         """Which share of some objects is at the floor; said once if it is more than a tenth.

@@ -38,7 +38,7 @@ def pick_diverse(
         raise InputError("--pick: there are no candidates to pick from; draw more by -n")
     some = _good_enough(candidates, module, n, pick_from)
     smiles, texts = smiles_of(some, module), [c.text for c in some]
-    n = min(n, len(some))
+    wanted, n = n, min(n, len(some))
     if smiles is not None:
         from gfn_design.report.molecules import farthest
 
@@ -58,9 +58,9 @@ def pick_diverse(
     mean = sum(c.score for c in picked) / len(picked)
     best = sum(c.score for c in candidates[:n]) / n
     return picked, (
-        f"picked {len(picked)} far apart among {len(some):,} good ones of {len(candidates):,}: their mean "
-        f"score is {mean:.4g}, that of the {n} best {best:.4g}; the lowest is "
-        f"{picked[-1].score:.4g}, rank {picked[-1].rank}"
+        f"picked {n}{f' (not {wanted})' * (n < wanted)} far apart among {len(some):,} good ones of "
+        f"{len(candidates):,}: their mean score is {mean:.4g}, that of the {n} best {best:.4g}; "
+        f"the lowest is {picked[-1].score:.4g}, rank {picked[-1].rank}"
     )
 
 

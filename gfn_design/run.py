@@ -194,15 +194,22 @@ def prepare(
     # Bad data, and a reward that does not work, are found before anything is written.
     if folder.is_dir():
         data.keep_in(folder)
+    room = data.room()
+    if step is None and room is not None and room < module.batch_size:
+        raise InputError(
+            f"the budget of scores has room for {room:,}, which is less than a batch "
+            f"({module.batch_size:,}); give a larger budget, or a smaller model.batch_size"
+        )
     module.use(data)
     if step is None:
         module.begin()
-    module(8, EVALUATION, 0)
+    if room is None:
+        module(8, EVALUATION, 0)
     options = build_arguments(config.get("trainer"), "lightning.pytorch.Trainer", "trainer")
     loggers = _several(options.pop("logger", None))
     callbacks = _several(options.pop("callbacks", None))
     own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    if data.room() is not None:
+    if room is not None:
         options["limit_val_batches"] = 0  # nothing is spent on evaluating
     bar = [Progress()] if options.get("enable_progress_bar", True) and not own_bar else []
     every = int(config.get("checkpoint_every", 500))
@@ -261,14 +268,27 @@ def _check_folder(config: Mapping[str, Any], folder: Path) -> None:
         raise InputError(f"{folder}: is not empty and holds no run; choose another --output")
     if not has_checkpoint(folder):
         return  # stopped before anything was learned
-    there = yaml.safe_load((folder / CONFIG).read_text()) or {}
-    here = yaml.safe_load(dump(config)) or {}
+    there = _lasting(yaml.safe_load((folder / CONFIG).read_text()) or {})
+    here = _lasting(yaml.safe_load(dump(config)) or {})
     for section in ("seed", "model", "data"):
         if there.get(section) != here.get(section):
             raise InputError(
                 f"{folder}: holds a run with another '{section}' section; choose another --output, "
                 "or give that run's configuration to go on with it"
             )
+
+
+def _lasting(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without what of its data may change: how much, and where, is scored."""
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                k: kept(v) for k, v in value.items() if k not in ("budget", "n_workers", "dask")
+            }
+        return [kept(item) for item in value] if isinstance(value, list) else value
+
+    return config | {"data": kept(config.get("data"))}
 
 
 def build(config: Mapping[str, Any]) -> tuple[GFlowNet, DataModule]:

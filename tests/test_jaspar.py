@@ -75,7 +75,19 @@ def lines_of(rows, separator=" "):
     return "".join(separator.join(map(str, row)) + "\n" for row in rows)
 
 
-NO_MOTIFS = ["", "hello\n", ">x\n1 2\n3 4\n", ">x\n0 0\n0 0\n0 0\n0 0\n", "MEME version 4\n"]
+DAMAGED = [
+    "ID x\nP0 A C G T\n01 1 2 3 4\n02 1 2 3\n",
+    "MEME version 4\n\nMOTIF x\nletter-probability matrix: w= 3\n.1 .2 .3 .4\n.1 .2 .3 .4\n.1 .2\n",
+    ">x\n.1\t.2\t.3\t.4\n.1\t.2\t.3\n",
+]
+NO_MOTIFS = [
+    *DAMAGED,
+    "",
+    "hello\n",
+    ">x\n1 2\n3 4\n",
+    ">x\n0 0\n0 0\n0 0\n0 0\n",
+    "MEME version 4\n",
+]
 
 
 @pytest.mark.parametrize("name", files())

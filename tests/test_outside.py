@@ -25,8 +25,9 @@ from gfn_design.config import import_class
 from gfn_design.errors import InputError
 from gfn_design.rewards.answers import Answer, Refusal
 from gfn_design.rewards.asker import Here
+from gfn_design.rewards.functions import content_of
 from gfn_design.rewards.programs import ProgramWorker, parsed
-from gfn_design.rewards.scorer import BudgetSpentError, Scorer
+from gfn_design.rewards.scorer import BudgetSpentError, Scorer, _Pieces
 from gfn_design.rewards.store import ScoreStore
 
 DNA = {"alphabet": "DNA", "length": 10}
@@ -439,6 +440,58 @@ def test_a_run_that_was_killed_pays_for_nothing_twice(tmp_path):
     assert len(paid) - len(set(paid)) <= 8 * 7
 
 
+def test_a_claim_is_never_on_what_is_known(tmp_path):
+    store = ScoreStore(tmp_path / "scores.sqlite", "it")
+    store.add({"A": (1.0,), "C": None})
+    assert store.claim(["A", "C", "G"]) == (["G"], ["A", "C"])
+    assert store.wait_for(["A", "C"]) == ({"A": (1.0,), "C": None}, [])
+    store.give_up(["A", "G"])
+    assert len(store) == 2
+    assert store.claim(["G"]) == (["G"], [])
+
+
+def test_claims_of_a_run_that_was_killed_on_another_machine_end_with_the_next(tmp_path):
+    store = ScoreStore(tmp_path / "scores.sqlite", "it")
+    store.claim(["A"])
+    with sqlite3.connect(tmp_path / "scores.sqlite") as db:
+        db.execute("UPDATE scores SET owner = 'elsewhere:1'")
+    assert store.claim(["A"]) == ([], ["A"])
+    it = Scorer("it", [Here(slow)], who="it")
+    it.keep_in(tmp_path)
+    it.begin()
+    assert store.claim(["A"]) == (["A"], [])
+
+
+def test_what_takes_the_same_for_one_as_for_many_is_asked_for_at_once():
+    """And what takes its time for each text, in pieces."""
+    constant, each = _Pieces(), _Pieces()
+    for pieces, seconds in ((constant, lambda n: 2.0), (each, lambda n: 0.5 * n)):
+        for n in (8, 8, *[256] * 12):
+            n = min(n, pieces.size)
+            pieces.learn(n, seconds(n))
+    assert constant.size >= 256
+    assert each.size <= 3
+
+
+def test_names_of_numbers_are_kept_with_them(tmp_path):
+    store = ScoreStore(tmp_path / "scores.sqlite", "it")
+    store.add({"A": (1.0, 2.0)}, ("dock", "strain"))
+    it = Scorer("it", [Here(slow)], who="it")
+    it.keep_in(tmp_path)
+    assert it.asker.names == ("dock", "strain")
+
+
+def test_who_scores_is_told_by_content(tmp_path):
+    folder = tmp_path / "with a blank"
+    folder.mkdir()
+    file = folder / "r.py"
+    file.write_text("1")
+    before = content_of(f"{file}:f"), content_of(f'python "{file}"')
+    file.write_text("2")
+    assert before[0] != content_of(f"{file}:f")
+    assert before[1] != content_of(f'python "{file}"')
+
+
 # Budgets.
 
 
@@ -469,13 +522,13 @@ def budget_run(tmp_path, budget):
     count = tmp_path / "count"
     arguments = ("fit", "--config", "run.yaml", "--output", "out")
     code, said = run(*arguments, folder=tmp_path, COUNT=str(count))
-    return code, said, count.read_text().split()
+    return code, said, count.read_text().split() if count.exists() else []
 
 
 def test_a_budget_ends_a_run_and_nothing_scores_around_it(tmp_path):
     code, said, paid = budget_run(tmp_path, 200)
     assert code == 0, said
-    assert "the budget of scores is spent but for a rest" in said
+    assert "the budget of scores has no room for another batch" in said
     assert 200 - 16 < len(paid) <= 200
     assert len(set(paid)) == len(paid)
     rows = (tmp_path / "out/candidates.csv").read_text().splitlines()
@@ -486,11 +539,29 @@ def test_a_budget_ends_a_run_and_nothing_scores_around_it(tmp_path):
     assert 8 <= saved_at <= 12
 
 
+def test_a_spent_budget_is_no_dead_end(tmp_path):
+    """The same command says the same again; a larger budget goes on."""
+    first = budget_run(tmp_path, 100)
+    table = (tmp_path / "out/candidates.csv").read_text()
+    assert first[0] == 0, first[1]
+    code, said, paid = budget_run(tmp_path, 100)
+    assert code == 0, said
+    assert paid == first[2]
+    assert (tmp_path / "out/candidates.csv").read_text() == table
+    code, said, paid = budget_run(tmp_path, 180)
+    assert code == 0, said
+    assert 180 - 16 < len(paid) <= 180
+    assert len(set(paid)) == len(paid)
+    code, said = run("sample", "out", "-n", 150, folder=tmp_path, COUNT=str(tmp_path / "count"))
+    assert code == 0, said
+    assert "were not drawn now, but scored in training" in said
+
+
 def test_a_budget_less_than_a_batch_is_a_sentence(tmp_path):
     code, said, paid = budget_run(tmp_path, 10)
     assert code == 2
-    assert "has a budget of 10 scored objects" in said
-    assert len(paid) <= 10
+    assert "the budget of scores has room for 10, which is less than a batch (16)" in said
+    assert not paid
 
 
 def test_the_budget_is_checked_before_anything_is_asked():

@@ -14,7 +14,7 @@ from processes import run
 from gfn_design.data.tables import kmer_scores
 from gfn_design.errors import InputError
 from gfn_design.files import texts
-from gfn_design.files.objects import read_molecules
+from gfn_design.files.objects import read_molecules, read_texts
 
 MOLECULES = [
     "CC(=O)Oc1ccccc1C(=O)O",
@@ -47,6 +47,29 @@ def test_any_usual_table_of_molecules(header, separator, encoding, tmp_path):
     assert [row.name for row in found.rows] == [f"mol {i}" for i in range(len(MOLECULES))]
     assert [row.line for row in found.rows] == list(range(2, 2 + len(MOLECULES)))
     assert not found.aside
+
+
+def test_a_table_without_a_header_loses_no_row(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("CCO,1\nCCN,2\nCCC,3\n")
+    assert [row.text for row in read_molecules(path).rows] == ["CCO", "CCN", "CCC"]
+    path.write_text("ACGT\nACGA\n")
+    assert [row.text for row in read_texts(path)] == ["ACGT", "ACGA"]
+
+
+def test_fasta_may_be_wrapped(tmp_path):
+    path = tmp_path / "a.fasta"
+    path.write_text(">one of two\nACGT\nAC\n\n>b\nGGG\n")
+    assert [(r.text, r.name, r.line) for r in read_texts(path)] == [
+        ("ACGTAC", "one", 2),
+        ("GGG", "b", 6),
+    ]
+
+
+def test_a_table_with_the_name_of_a_list_is_read(tmp_path):
+    path = tmp_path / "known.smi"
+    path.write_text("Name;SMILES\nethanol;CCO\n")
+    assert [row.text for row in read_molecules(path).rows] == ["CCO"]
 
 
 def test_a_column_can_be_named(tmp_path):

@@ -179,7 +179,11 @@ def _markdown(problem: Problem, grid: Grid) -> str:
             f"The best mean is that of {problem.judgement.best}. Beside it, or the baseline:"
         )
         lines.append("")
+    said = set()
     for v in problem.judgement.verdicts:
+        if (v.method, v.other) in said:  # the baseline is the best
+            continue
+        said.add((v.method, v.other))
         by = f" ({problem.decisive}: {_signed(v)})" if isfinite(v.p) else ""
         lines.append(f"- {v.method} beside {v.other}: {v.text}{by}")
     lines += ["", *(f"{remark}." for remark in (*problem.judgement.remarks, *_arrivals(problem)))]

@@ -1,12 +1,13 @@
 """Files of molecules or of other objects, as people have them: what can be read, and what not."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from gfn_design.errors import InputError
 from gfn_design.files.tables import write_table
-from gfn_design.files.texts import plain, read_text, rows
+from gfn_design.files.texts import SEPARATORS, plain, read_text, rows
 from gfn_design.files.whole import whole_files
 
 SMILES = (
@@ -110,8 +111,10 @@ def read_molecules(path: Path, column: str | None = None) -> Read:
     with rdBase.BlockLogs():
         found = _cleaned(_listed(path, column, SMILES, _reads))
     if not found.rows:
-        first = f"; the first row: {found.aside[0].reason}" if found.aside else ""
-        raise InputError(f"{path}: holds no molecule that RDKit reads{first}")
+        first = found.aside[0] if found.aside else None
+        more = f"; the first row, '{first.text[:60]}', {first.reason}" if first else ""
+        table = "; a table needs a name in .csv" * (path.suffix.lower() not in TABLES)
+        raise InputError(f"{path}: holds no molecule that RDKit reads{more}{table}")
     return found
 
 
@@ -137,17 +140,34 @@ def _listed(
     kind = Path(path.name.lower().removesuffix(".gz")).suffix
     lines = text.splitlines()
     is_table = column is not None or kind in TABLES
-    if kind == ".txt" and not is_table and holds is not None:
+    lined = kind in (".smi", ".smiles", ".txt")
+    if lined and not is_table and holds is not None:  # a table by another name
         first = next((line for line in lines if line.strip()), "")
-        is_table = not holds(first.split()[0]) if first.split() else False
+        is_table = any(plain(cell) in usual for cell in re.split(f"[{SEPARATORS}]", first))
+        is_table &= any(sign in first for sign in SEPARATORS) or kind == ".txt"
     if is_table:
         return _of_table(text, path, column, usual, holds)
+    if lines and lines[0].startswith(">"):
+        return _of_fasta(lines)
     found = []
     for number, line in enumerate(lines, 1):
-        words = line.split(None, 1) if kind in (".smi", ".smiles", ".txt") else [line.strip()]
-        if words and words[0] and not words[0].startswith(("#", ">")):
+        words = line.split(None, 1) if lined else [line.strip()]
+        if words and words[0] and not words[0].startswith("#"):
             found.append(Row(words[0], words[-1].strip(), number))
     return found
+
+
+def _of_fasta(lines: Sequence[str]) -> list[Row]:
+    """Each sequence with the first word of its title; it may go over several lines."""
+    found: list[Row] = []
+    for number, line in enumerate(lines, 1):
+        if line.startswith(">"):
+            found.append(Row("", line[1:].strip().split(" ")[0], number))
+        elif line.strip():
+            row = found[-1]
+            first = row.line if row.text else number
+            found[-1] = row._replace(text=row.text + line.strip(), line=first)
+    return [row._replace(name=row.name or row.text) for row in found if row.text]
 
 
 def _of_table(
@@ -161,6 +181,9 @@ def _of_table(
     header, body = (table[0].cells, table[1:]) if table else ([], [])
     names = [plain(name) for name in header]
     place = _place(names, header, column, usual, body, holds, path)
+    is_named = column is not None or not table or names[place] in usual
+    if not is_named and (holds is None or holds(header[place].strip())):
+        body = table  # whose first row is no header
     others = [names.index(name) for name in NAMES if name in names and names.index(name) != place]
     others += [i for i in range(len(names)) if i != place]
     name_at = others[0] if others else place

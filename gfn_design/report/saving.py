@@ -41,6 +41,10 @@ class SaveLast(Checkpoint):
         self.saved = trainer.global_step  # all that there is to save
         self.stops.is_safe = lambda: self.saved == trainer.global_step
         self._latest = monotonic()
+        module: Any = trainer.lightning_module
+        room = module.data.room()
+        if room is not None and room < module.batch_size * trainer.world_size:
+            trainer.should_stop = True  # a run that goes on although its budget is spent
 
     def on_train_batch_start(self, *_: Any) -> None:
         self._began = monotonic()
@@ -60,7 +64,8 @@ class SaveLast(Checkpoint):
         if spent and not trainer.should_stop:
             trainer.should_stop = True
             if trainer.is_global_zero:
-                print(f"\nthe budget of scores is spent but for a rest, after {step:,} batches")
+                many = "1 batch" if step == 1 else f"{step:,} batches"
+                print(f"\nthe budget of scores has no room for another batch, after {many}")
 
     def on_train_end(self, trainer: Trainer, *_: Any) -> None:
         if trainer.global_step != self.saved:  # training ended by time or by a callback

@@ -151,11 +151,11 @@ def read_motif(path: Path) -> Motif:
     for kind, read in READERS.items():
         try:
             found = read(text)
+            matrix = np.array(found[1] if found else [], dtype=np.float64).T
         except (ValueError, IndexError):
-            found = None
-        if found is not None:
-            name, counts = found
-            matrix = np.array(counts, dtype=np.float64).T
+            continue
+        if found is not None and matrix.ndim == 2:
+            name = found[0]
             if matrix.shape[0] != 4 or not matrix.shape[1] or (matrix < 0).any():
                 continue
             if not (matrix.sum(0) > 0).all():
@@ -177,7 +177,7 @@ def _numbers(line: str) -> list[float]:
 def _meme(text: str) -> Found:
     if not re.match(r"\s*MEME version", text):
         return None
-    name = re.search(r"^MOTIF\s+(\S+)(?:\s+(\S+))?", text, re.MULTILINE)
+    name = re.search(r"^MOTIF[ \t]+(\S+)(?:[ \t]+(\S+))?", text, re.MULTILINE)
     head = re.search(r"^letter-probability matrix:(.*)$", text, re.MULTILINE)
     if name is None or head is None:
         return None
@@ -190,6 +190,8 @@ def _meme(text: str) -> Found:
         if len(numbers) != 4 or (width and len(rows) == int(width[1])):
             break
         rows.append([n * x for x in numbers])
+    if width and len(rows) != int(width[1]):  # a row is damaged or missing
+        return None
     return name[2] or name[1], rows
 
 
@@ -200,8 +202,10 @@ def _homer(text: str) -> Found:
     rows: list[list[float]] = []
     for line in lines[1:]:
         words = line.split()
-        if line.startswith(">") or len(words) != 4:
+        if line.startswith(">"):
             break
+        if len(words) != 4:
+            return None
         rows.append([100 * float(x) for x in words])
     if not rows or any(abs(sum(row) - 100) > 2 for row in rows):
         return None
@@ -240,6 +244,8 @@ def _transfac(text: str) -> Found:
                 return None
             started = True
         elif started and words[0].isdigit():
+            if len(words) < 5:
+                return None
             rows.append([float(x) for x in words[1:5]])
         elif started:
             break
