@@ -6,7 +6,6 @@ import os
 import re
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from gfn_design.config import check as check_config
 from gfn_design.config.check import Object
 from gfn_design.config.root import ROOT
 from gfn_design.errors import InputError
+from gfn_design.telling import print_metrics, ties, train_and_tell
 
 Overrides = list[tuple[str, str]]
 
@@ -33,7 +33,7 @@ def fit(options: argparse.Namespace, overrides: Overrides) -> int:
     if not options.config:
         raise InputError("fit needs a configuration, as in: gfn-design fit --config FILE")
     config = anchored(load(options.config, [*overrides, *_of_run(options)], ROOT))
-    _train(config, options.output or _folder(*options.config))
+    train_and_tell(config, options.output or _folder(*options.config))
     return 0
 
 
@@ -69,7 +69,7 @@ def finetune(options: argparse.Namespace, overrides: Overrides) -> int:
     check_config(config, ROOT)
     name = f"{options.run.resolve().name}-finetuned-{_task(new['data'])}"
     name += "" if options.way == "all" else f"-{options.way}"
-    _train(anchored(config), options.output or Path("runs", name))
+    train_and_tell(anchored(config), options.output or Path("runs", name))
     return 0
 
 
@@ -118,39 +118,6 @@ def _print_keys(value: Any, key: str) -> None:
             _print_keys(item, f"{key}.{name}".lstrip("."))
 
 
-def _train(config: dict[str, Any], folder: Path) -> None:
-    """Train into a folder and say in words what came out."""
-    started, here = time.monotonic(), folder.absolute()
-    print("loading ...", flush=True)
-    from gfn_design import run
-
-    _, evaluation, candidates = run.fit(config, folder)
-    print(f"\ntrained and evaluated in {time.monotonic() - started:.0f} s\n")
-    wide = max([6, *(len(c.text) for c in candidates[:10])])
-    print(f"{'rank':>4}  {'design':{wide}}  {'score':>8}  {'reward':>8}  {'drawn':>6}")
-    for c in candidates[:10]:
-        print(f"{c.rank:>4}  {c.text:{wide}}  {c.score:8.4g}  {c.reward:8.4g}  {c.draws:>6}")
-    print()
-    _print_metrics(evaluation.metrics)
-    start = run.first_logged(here, "D_TV")
-    if start is not None:
-        print(
-            f"exact D_TV went from {start:.3f} to {evaluation.metrics['D_TV']:.3f}; as diverse as "
-            f"{evaluation.metrics['effective']:,.0f} equally likely designs "
-            f"(the target: {evaluation.metrics['target_effective']:,.0f})"
-        )
-    start = run.first_logged(here, "mean_reward")
-    if start is not None:
-        print(f"mean reward went from {start:.4g} to {evaluation.metrics['mean_reward']:.4g}")
-    print(f"results are in {folder}/ (its README.md says what each file is)")
-
-
-def _print_metrics(metrics: dict[str, float]) -> None:
-    for name, value in metrics.items():
-        late = "  (log Z has not arrived yet: train on)" * (name == "log_z_error" and value > 0.5)
-        print(f"{name} {value:.0f}" if name.startswith("modes") else f"{name} {value:.4f}{late}")
-
-
 def sample(options: argparse.Namespace, overrides: Overrides) -> int:
     """Draw candidates from a run."""
     if options.n < 1:
@@ -191,6 +158,8 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
     print(f"{drawn} distinct candidates from {draws:,} draws{which}, best first:")
     for path in files:
         print(f"  {folder / path.name}")
+    if shared := ties([c.score for c in candidates]):
+        print(shared.strip())
     if again := sum(not c.draws for c in candidates):
         print(
             f"{again} of them were not drawn now, but scored in training: the budget of scores is "
@@ -217,7 +186,7 @@ def evaluate(options: argparse.Namespace, overrides: Overrides) -> int:
     module = open_run(options.run).module
     metrics = module.evaluate().metrics
     module.data.settle()
-    _print_metrics(metrics)
+    print_metrics(metrics)
     return 0
 
 
@@ -281,7 +250,7 @@ def demo(options: argparse.Namespace, overrides: Overrides) -> int:
         flags.append(("data.factor", name))
         print(f"designing 8 letters of DNA that {name} binds (JASPAR 2026, both strands)")
     config = load([DEMOS / f"{options.what}.yaml"], flags, ROOT)
-    _train(config, options.output or Path("runs", f"demo-{name}"))
+    train_and_tell(config, options.output or Path("runs", f"demo-{name}"))
     return 0
 
 

@@ -303,7 +303,7 @@ def test_every_sample_contains_the_core() -> None:
         ({"core": "[*]C.[*]O"}, "core: .* is several molecules"),
         ({"core": "[*][*]"}, "has no atom but its attachment points"),
         ({"core": "[*]CN", "forbidden": ["N"]}, r"core: '\[\*\]CN' holds 'N', which is forbidden"),
-        ({"forbidden": ["N(("]}, r"forbidden: 'N\(\(' is not a SMARTS that RDKit reads"),
+        ({"forbidden": ["N(("]}, r"forbidden: 'N\(\(' is neither a SMARTS that RDKit reads"),
         ({"forbidden": ["*"]}, "every fragment holds a forbidden substructure"),
         ({"max_blocks": 0}, "min_blocks must be from 1 to max_blocks, got 1 and 0"),
         ({"min_blocks": 10}, "min_blocks must be from 1 to max_blocks, got 10 and 9"),

@@ -49,6 +49,14 @@ def test_any_usual_table_of_molecules(header, separator, encoding, tmp_path):
     assert not found.aside
 
 
+def test_open_positions_are_set_aside(tmp_path):
+    path = tmp_path / "a.smi"
+    path.write_text("CCO\n*\nC.*\n*CC*\nCCN\n")
+    found = read_molecules(path)
+    assert [row.text for row in found.rows] == ["CCO", "CCN"]
+    assert [row.line for row in found.aside] == [2, 3, 4]
+
+
 def test_a_table_without_a_header_loses_no_row(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("CCO,1\nCCN,2\nCCC,3\n")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from gfn_design.environments.decompositions import Block, Decompositions
+from gfn_design.environments.forbidden import LISTS
 from gfn_design.environments.pieces import Piece, joined, pieces
 from gfn_design.environments.vocabulary import Fragment, marked, parsed
 from gfn_design.errors import InputError
@@ -158,5 +159,8 @@ def _pattern(smarts: str) -> "Mol":
     with rdBase.BlockLogs():
         pattern = Chem.MolFromSmarts(smarts)
     if pattern is None or not pattern.GetNumAtoms():
-        raise InputError(f"forbidden: '{smarts}' is not a SMARTS that RDKit reads")
+        raise InputError(
+            f"forbidden: '{smarts}' is neither a SMARTS that RDKit reads nor one of the lists "
+            f"{' and '.join(LISTS)}"
+        )
     return pattern

@@ -318,8 +318,8 @@ def mine(
         broken = BRICS.BreakBRICSBonds(molecule)
         for piece in Chem.GetMolFrags(broken, asMols=True):
             marks = [atom for atom in piece.GetAtoms() if atom.GetAtomicNum() == 0]
-            single = all(a.GetBonds()[0].GetBondType() == Chem.BondType.SINGLE for a in marks)
-            if marks and single:
+            bonds = [bond.GetBondType() for atom in marks for bond in atom.GetBonds()]
+            if marks and bonds == [Chem.BondType.SINGLE] * len(marks):
                 found[marked(Chem.MolToSmiles(piece), "", linked)] += 1
     kept = [(fragment, count) for fragment, count in found.items() if count >= at_least]
     if not kept:

@@ -250,6 +250,10 @@ def _cleaned(listed: list[Row]) -> Read:
             remedy = "mend the SMILES: valences, brackets, ring numbers"
             aside.append(SetAside(row.line, row.text, "is not a SMILES that RDKit reads", remedy))
             continue
+        if any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
+            reason = "has an open position (*), so it is no whole molecule"
+            aside.append(SetAside(row.line, row.text, reason, "say what is there"))
+            continue
         parts = Chem.GetMolFrags(molecule, asMols=True)
         text = row.text
         if len(parts) > 1:
