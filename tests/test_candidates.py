@@ -64,7 +64,11 @@ def test_references_are_csv_or_smi(tmp_path):
     ("name", "text", "message"),
     [
         ("a.csv", "name,formula\na,b\n", "has no column of SMILES"),
-        ("a.smi", "C1CC\n", "holds no molecule that RDKit reads; the first row: is not a SMILES"),
+        (
+            "a.smi",
+            "C1CC\n",
+            "RDKit reads; the first row, 'C1CC', is not a SMILES",
+        ),
         ("a.smi", "\n", "holds no molecule"),
         ("b.smi", None, "cannot be read"),
     ],

@@ -27,6 +27,10 @@ class Jumps(Hypergrid):
     def legal_backward(self, states: Tensor) -> Tensor:
         return torch.cat([states > 0, states > 1], 1)
 
+    def log_ways(self, states: Tensor) -> Tensor:
+        fibonacci = torch.tensor([1, 1, 2, 3, 5, 8, 13], dtype=torch.float64)
+        return fibonacci.log()[states[:, 0]]
+
 
 class Matrix(Sequence):
     """A state of two dimensions, on an environment that does not number its states."""
@@ -51,6 +55,9 @@ class Matrix(Sequence):
     def backward_step(self, states: Tensor, backward_actions: Tensor) -> tuple[Tensor, Tensor]:
         before, redo = super().backward_step(states.flatten(1), backward_actions)
         return before.unflatten(1, (2, 2)), redo
+
+    def log_ways(self, states: Tensor) -> Tensor:
+        return super().log_ways(states.flatten(1))
 
     def decode(self, states: Tensor) -> list[str]:
         return super().decode(states.flatten(1))

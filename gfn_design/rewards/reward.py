@@ -31,16 +31,16 @@ class Reward(nn.Module):
         maximum: float | None = None,
     ) -> None:
         super().__init__()
-        options = {"exponent": exponent, "scale": scale, "minimum": minimum, "maximum": maximum}
-        for name, value in options.items():
-            if value is not None and not -LARGEST <= value <= LARGEST:
-                raise InputError(f"{name} must lie within ±{LARGEST:g}, got {value}")
         if not scale > 0:
             raise InputError(f"scale must be positive, since a reward is, got {scale}")
         if minimum is not None and not minimum > 0:
             raise InputError(f"minimum must be positive, since a reward is, got {minimum}")
         if maximum is not None and not maximum > (minimum or 0):
             raise InputError(f"maximum must exceed {minimum or 0}, got {maximum}")
+        options = {"exponent": exponent, "scale": scale, "minimum": minimum, "maximum": maximum}
+        for name, value in options.items():
+            if value is not None and not -LARGEST <= value <= LARGEST:
+                raise InputError(f"{name} must lie within ±{LARGEST:g}, got {value}")
         self.score, self.exponent, self.log_scale = score, exponent, math.log(scale)
         self.minimum, self.maximum = minimum, maximum
 
@@ -64,10 +64,10 @@ class LogReward(Reward):
     """
 
     def __init__(self, score: nn.Module, temperature: float = 1.0) -> None:
+        if not temperature > 0:
+            raise InputError(f"temperature must be positive, got {temperature}")
         if not 1 / LARGEST <= temperature <= LARGEST:
-            raise InputError(
-                f"temperature must be positive, at most {LARGEST:g}, got {temperature}"
-            )
+            raise InputError(f"temperature must be at most {LARGEST:g}, got {temperature}")
         super().__init__(score, exponent=1 / temperature)
 
     def log_of(self, score: Tensor) -> Tensor:
