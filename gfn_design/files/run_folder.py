@@ -1,7 +1,7 @@
 """What is where in the folder of a run, and who works there."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,24 +33,33 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # no such locks on Windows
         yield
         return
+    handle = _taken(folder, lambda h: fcntl.flock(h, fcntl.LOCK_EX | fcntl.LOCK_NB))
     try:
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written to ({error.strerror})") from error
-    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.unlink(folder / LOCK)
+        os.close(handle)
+
+
+def _taken(folder: Path, lock: Callable[[int], None]) -> int:
+    """The handle of the lock's file, which nobody else has locked."""
+    while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written to ({error.strerror})") from error
+        try:
+            lock(handle)
         except BlockingIOError as error:
+            os.close(handle)
             raise InputError(
                 f"{folder}: another process is training into this folder; wait for it or stop it, "
                 "or choose another --output"
             ) from error
         except OSError:  # a file system without locks
-            pass
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                os.unlink(folder / LOCK)
-    finally:
+            return handle
+        with suppress(FileNotFoundError):  # or who had it before has removed it meanwhile
+            if os.path.samestat(os.fstat(handle), os.stat(folder / LOCK)):
+                return handle
         os.close(handle)
