@@ -264,7 +264,11 @@ def test_a_comparison_that_was_stopped_goes_on_and_one_that_failed_says_so(here,
     """Stopped in its second run by Ctrl-C; what is there then is what one run at a time gives."""
     command = ["compare", "--config", "grid.yaml", "--output", "out", "--jobs", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "gfn_design", *command], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "gfn_design", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell ignores Ctrl-C for what it starts in the background, these tests for instance.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     first, second = Path("out/runs/threes/TB/7"), Path("out/runs/threes/own/7")
     for _ in range(1200):
