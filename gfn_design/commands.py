@@ -212,7 +212,8 @@ def compare(options: argparse.Namespace, overrides: Overrides) -> int:
 
 def mine(options: argparse.Namespace, overrides: Overrides) -> int:
     """Write the fragments of a file of molecules, for the environment Fragments."""
-    from gfn_design.environments.vocabulary import mine_file, write_vocabulary
+    from gfn_design.environments.mining import mine_file
+    from gfn_design.environments.vocabulary import write_vocabulary
     from gfn_design.files.objects import write_whole_aside
 
     source: Path = options.molecules
@@ -230,9 +231,10 @@ def mine(options: argparse.Namespace, overrides: Overrides) -> int:
     if any("@" in row.text or "/" in row.text or "\\" in row.text for row in read_in.rows):
         print("stereo marks are left out: molecules are built without")
     print(f"{len(found)} fragments, the most frequent first:")
-    for fragment, count in found[:10]:
-        print(f"{count:>6}  {fragment.smiles}  points {' '.join(map(str, fragment.points))}")
+    for it in found[:10]:
+        print(f"{it.times:>6}  {it.smiles}  points {' '.join(map(str, it.points))}")
     print(f"use them as --model.environment.fragments {path}")
+    print("  with --model.environment.frequency 1 frequent ones weigh more; closed true caps ends")
     return 0
 
 

@@ -33,7 +33,7 @@ from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation, evaluate
 from gfn_design.evaluation.exact import Target, target_distribution
 from gfn_design.finetuning import FineTuning
-from gfn_design.learned_reward import LearnedReward, calibrate, penalty_of
+from gfn_design.learned_reward import LearnedReward, calibrate, log_weight_of
 from gfn_design.loop import Learned, Loop, NotCompiledError
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.objectives.trust_region import TrustRegion, TrustRegionAdam
@@ -407,7 +407,8 @@ class GFlowNet(LightningModule):
         reward = self.data.reward_on(objects.device)
         with torch.autocast(objects.device.type, enabled=False):  # in full precision always
             scores = reward.score(objects)
-            log_reward = reward.log_of(scores) - penalty_of(self.environment, objects)
+            log_reward = reward.log_of(scores)
+            log_reward = log_reward + log_weight_of(self.environment, objects).to(log_reward)
         self.check_rewards(objects, log_reward)
         return scores, log_reward
 

@@ -60,10 +60,10 @@ class LearnedReward(nn.Module):
         return self.as_learned(log_reward + self._taken_off(log_reward, states), states)
 
     def _taken_off(self, log_reward: Tensor, states: Tensor) -> Tensor:
-        """What log R of objects is less for being rejected, or shared by several states."""
+        """What log R of objects is less for their weight, or for being shared by several states."""
         taken = torch.zeros_like(log_reward)
-        if self.environment.rejects:
-            taken = taken + penalty_of(self.environment, states)
+        if self.environment.rejects or self.environment.weighs:
+            taken = taken - log_weight_of(self.environment, states).to(taken)
         if self.environment.copies:
             taken = taken + self.log_copies(states).to(taken)
         return taken
@@ -115,10 +115,16 @@ def _asked_together(reward: Callable[[Tensor], Tensor], states: Tensor) -> Tenso
     return together(lambda: reward(states))
 
 
-@torch.compiler.disable(reason="objects are refused in Python")
-def penalty_of(environment: Environment, objects: Tensor) -> Tensor:
-    """What is taken off log R of objects that are rejected, in nats: ``float[batch]``."""
-    if not environment.rejects:
-        return torch.zeros(len(objects), device=objects.device)
-    bad = [reason is not None for reason in environment.rejected_for(objects)]
-    return REJECTED * torch.tensor(bad, dtype=torch.float32, device=objects.device)
+@torch.compiler.disable(reason="objects are weighed in Python")
+def log_weight_of(environment: Environment, objects: Tensor) -> Tensor:
+    """What the environment adds to log R of objects, in nats: ``float64[batch]``.
+
+    Its weight, less `REJECTED` where it rejects them.
+    """
+    weight = torch.zeros(len(objects), dtype=torch.float64, device=objects.device)
+    if environment.weighs:
+        weight = weight + environment.log_weight(objects)
+    if environment.rejects:
+        bad = [reason is not None for reason in environment.rejected_for(objects)]
+        weight = weight - REJECTED * torch.tensor(bad, device=objects.device)
+    return weight

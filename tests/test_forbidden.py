@@ -67,9 +67,3 @@ def test_an_environment_rejects_what_a_list_names():
     environment = Fragments(["[*]NC", "[*]c1ccccc1"], max_blocks=2, forbidden=["unstable"])
     states = environment.encode(["CNNC", "CNc1ccccc1"])
     assert environment.rejected_for(states) == ["N-N single bond", None]
-
-
-def test_open_ends_are_rejected_where_they_are_to_be_closed():
-    environment = Fragments(["[*]C(=O)[*]", "[*]C"], max_blocks=3, closed=True)
-    states = environment.encode(["CC(C)=O", "CC=O"])
-    assert environment.rejected_for(states) == [None, "an open end"]

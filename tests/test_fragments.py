@@ -22,13 +22,13 @@ from gfn_design.environments.automorphisms import count_automorphisms
 from gfn_design.environments.check import check_environment
 from gfn_design.environments.check_states import ContractError
 from gfn_design.environments.fragments import Fragments
+from gfn_design.environments.mining import mine
 from gfn_design.environments.pieces import Piece, outline
 from gfn_design.environments.vocabulary import (
     DRUGLIKE,
     Fragment,
     mark,
     marked,
-    mine,
     read_vocabulary,
     vocabulary,
     write_vocabulary,
@@ -64,6 +64,19 @@ VOCABULARIES = {
     },
     "bare core": {"fragments": ["[*]C"], "max_blocks": 1, "core": "[*]c1ccccc1"},
     "closed early": {"fragments": ["[*]F", "[*]C[*]"], "max_blocks": 4, "min_blocks": 3},
+    "capped": {
+        "fragments": ["[*]C", "[*]CC[*]", "[*]O[*]", "[*]C([*])[*]"],
+        "max_blocks": 4,
+        "min_blocks": 2,
+        "closed": True,
+    },
+    "capped core": {
+        "fragments": ["[*]C", "[*]O[*]"],
+        "max_blocks": 5,
+        "min_blocks": 4,
+        "core": "[*]c1ccc([*])cc1",
+        "closed": True,
+    },
 }
 
 
@@ -109,6 +122,22 @@ MORE = {
         "min_blocks": 2,
     },
     "symmetric core": {"fragments": ["[*]C", "[*]C[*]"], "max_blocks": 5, "core": BENZENE},
+    "capped": {
+        "fragments": ["[*]C([*])[*]", "[*]C[*]", "[*]C", "[*]CC"],
+        "max_blocks": 4,
+        "closed": True,
+    },
+    "capped links": {
+        "fragments": (
+            Fragment("C=O", (0, 0), None, (frozenset({1}), frozenset({1}))),
+            Fragment("NC", (0, 0), None, (frozenset({5}), frozenset({5}))),
+            Fragment("N", (0,), None, (frozenset({5}),)),
+            Fragment("CC=O", (1,), None, (frozenset({1}),)),
+            Fragment("C=O", (0,), None, (frozenset({1}),)),
+        ),
+        "max_blocks": 4,
+        "closed": True,
+    },
 }
 
 
@@ -190,6 +219,27 @@ def test_molecules_are_built_with_probability_of_their_reward(
         assert metrics["log_z_error"] < 0.05
     else:
         assert metrics["D_TV"] > 0.3
+
+
+@pytest.mark.parametrize("frequency", [0.0, 1.0])
+def test_usual_fragments_weigh_more_if_asked(frequency: float) -> None:
+    """The target by hand: the reward times count / mean count of every fragment."""
+    counts = {"[*]C": 6, "[*]N[*]": 2, "[*]F": 1}
+    fragments = tuple(marked(text)._replace(times=count) for text, count in counts.items())
+    environment = Fragments(fragments, max_blocks=2, frequency=frequency)
+    module = GFlowNet(environment, TrajectoryBalance())
+    module.use(FunctionData(reward))
+    target = module.target
+    assert target is not None
+    by_mean = {"C": 2.0, "N": 2 / 3, "F": 1 / 3}
+    expected = {}
+    for text in environment.decode(target.objects):
+        weight = math.prod(by_mean[letter] for letter in text if letter.isalpha())
+        expected[text] = reward([text])[0] * weight**frequency
+    assert {"CC", "CF", "CN", "C"} <= set(expected)
+    total = sum(expected.values())
+    found = dict(zip(environment.decode(target.objects), target.probability.tolist(), strict=True))
+    assert found == pytest.approx({text: value / total for text, value in expected.items()})
 
 
 def test_a_sampled_evaluation_knows_of_copies() -> None:
@@ -421,7 +471,7 @@ def test_files_of_ones_own(tmp_path: Path) -> None:
     )
     listed.write_text(json.dumps(["[*]c1ccc([*])nc1", {"smiles": "CO", "points": [1]}]))
     assert read_vocabulary(listed) == expected
-    write_vocabulary([(fragment, 1) for fragment in ENTRIES], table)
+    write_vocabulary(ENTRIES, table)
     assert read_vocabulary(table) == ENTRIES
     section = {"class_path": "Fragments", "init_args": {"fragments": str(smi), "max_blocks": 3}}
     built = build_section(section, Object("Environment"), "environment")
@@ -470,10 +520,10 @@ DRUGS = (
 def test_fragments_are_mined() -> None:
     every = mine(DRUGS, at_least=1)
     assert every == mine(DRUGS, at_least=1)
-    counts = [count for _, count in every]
+    counts = [fragment.times for fragment in every]
     assert counts == sorted(counts, reverse=True)
-    assert mine(DRUGS, at_least=3) == [item for item in every if item[1] >= 3]
-    environment = Fragments(tuple(fragment for fragment, _ in every), max_blocks=9, numbered=0)
+    assert mine(DRUGS, at_least=3) == [fragment for fragment in every if fragment.times >= 3]
+    environment = Fragments(tuple(every), max_blocks=9, numbered=0)
     assert environment.decode(environment.encode(DRUGS)) == list(map(Chem.CanonSmiles, DRUGS))
     with pytest.raises(InputError, match="no BRICS fragment is found 9 times or more"):
         mine(DRUGS, at_least=9)
@@ -486,7 +536,7 @@ def test_mine_writes_a_vocabulary(tmp_path: Path, capsys) -> None:
     molecules.write_text("\n".join(DRUGS))
     assert main(["mine", str(molecules), "--at_least", "1"]) == 0
     found = read_vocabulary(output)
-    assert found == tuple(fragment for fragment, _ in mine(DRUGS, at_least=1))
+    assert found == tuple(mine(DRUGS, at_least=1))
     assert f"{len(found)} fragments" in capsys.readouterr().out
     molecules.write_text("CCO\nC1CC\n")
     assert main(["mine", str(molecules), "--output", str(tmp_path / "a.csv")]) == 2

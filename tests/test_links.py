@@ -1,6 +1,7 @@
 """Ends of fragments that only fitting ends are joined to: mined, masked, counted."""
 
 from collections import Counter
+from functools import partial
 
 import pytest
 import torch
@@ -11,14 +12,17 @@ from gfn_design.data.molecules import Term
 from gfn_design.environments import links
 from gfn_design.environments.check import check_environment
 from gfn_design.environments.fragments import Fragments
+from gfn_design.environments.mining import mine
 from gfn_design.environments.vocabulary import (
     Fragment,
     marked,
-    mine,
     read_vocabulary,
     write_vocabulary,
 )
 from gfn_design.errors import InputError
+from gfn_design.policies.mlp import MLP
+from gfn_design.policies.policy import Policy
+from gfn_design.sampling.trajectories import sample
 
 SERIES = [
     "CC(=O)Nc1ccc(O)cc1",
@@ -48,26 +52,26 @@ def test_what_fits_is_what_brics_says():
 
 def test_mined_fragments_keep_their_types_in_files_too(tmp_path):
     found = mine(SERIES, 1)
-    by_smiles = {fragment.smiles: fragment for fragment, _ in found}
+    by_smiles = {fragment.smiles: fragment for fragment in found}
     assert by_smiles["O=CO" if "O=CO" in by_smiles else "C1CCNC1"].links
-    assert any(len(types) for fragment, _ in found for types in fragment.links)
+    assert any(len(types) for fragment in found for types in fragment.links)
     write_vocabulary(found, tmp_path / "mined.csv")
     again = read_vocabulary(tmp_path / "mined.csv")
-    assert list(again) == [fragment for fragment, _ in found]
+    assert list(again) == found
     free = mine(SERIES, 1, linked=False)
-    assert not any(fragment.links for fragment, _ in free)
+    assert not any(fragment.links for fragment in free)
 
 
 def test_the_environment_keeps_the_contract():
     """Masks, undoing, and the number of ways to each molecule, by brute force."""
     check_environment(small(3))
     check_environment(small(3, min_blocks=2))
-    check_environment(Fragments(tuple(f for f, _ in mine(SERIES, 1)), max_blocks=3), examples=30)
+    check_environment(Fragments(tuple(mine(SERIES, 1)), max_blocks=3), examples=30)
 
 
 def test_only_fitting_ends_are_ever_joined():
     """Of 2,000 random molecules every bond between fragments is one that BRICS cuts."""
-    environment = Fragments(tuple(f for f, _ in mine(SERIES, 1)), max_blocks=5)
+    environment = Fragments(tuple(mine(SERIES, 1)), max_blocks=5)
     states = environment.initial(2000)
     going = torch.ones(2000, dtype=torch.bool)
     generator = torch.Generator().manual_seed(0)
@@ -119,12 +123,33 @@ def test_probabilities_are_those_of_molecules_not_of_their_states():
     [
         ([("[3*]OC",), ("[5*]NC",)], {"min_blocks": 2, "max_blocks": 3}, "set it to 1"),
         ([("[1*]C(C)=O",), ("[5*]NC",), ("[5*]NC[8*]",)], {"min_blocks": 3}, "set it to 2 or less"),
+        ([("[1*]C(C)=O",), ("[5*]NC[5*]",)], {"closed": True}, "no fragment fits that could cap"),
+        (
+            [("[1*]C(C)=O",), ("[5*]NC",), ("[5*]NC(N[5*])C[8*]",)],
+            {"min_blocks": 3, "closed": True},
+            "exactly one other",
+        ),
     ],
 )
 def test_too_small_molecules_are_refused_beforehand(fragments, options, said):
     linked = tuple(marked(text, "", True) for (text,) in fragments)
     with pytest.raises(InputError, match=said):
         Fragments(linked, **options)
+
+
+def test_what_is_open_is_capped_by_construction():
+    environment = small(4, closed=True)
+    policy = Policy(environment, partial(MLP, width=8, depth=1))
+    states = sample(environment, policy, torch.rand(500, environment.max_steps)).objects
+    lengths = (states[:, :4] >= 0).sum(1)
+    assert lengths.min() == 2
+    points = environment._points(environment._blocks(states))[1]
+    assert not points.any()
+
+
+def test_a_core_with_more_ends_than_blocks_is_refused():
+    with pytest.raises(InputError, match="the smallest molecule has 3 blocks; set max_blocks to 3"):
+        Fragments(["[*]C"], max_blocks=2, core="[*]c1ccc([*])cc1", closed=True)
 
 
 @pytest.mark.parametrize(

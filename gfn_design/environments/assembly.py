@@ -29,6 +29,7 @@ class Assembly:
         max_blocks: At most, which is the number of slots.
         core: The first fragment of every molecule, as marked SMILES.
         forbidden: SMARTS by name.
+        closed: Only rows in which every point that something fits is joined are counted and found.
 
     Attributes:
         pieces: The fragments that are used; the core, if there is one, last.
@@ -46,6 +47,7 @@ class Assembly:
         max_blocks: int,
         core: str | None = None,
         forbidden: Mapping[str, str] | None = None,
+        closed: bool = False,
     ) -> None:
         self.name, self.slots, self.core = name, max_blocks, core is not None
         self.bounds = f"{min_blocks} to {max_blocks}"
@@ -57,10 +59,11 @@ class Assembly:
         if first is not None and (bad := self._brought(first)):
             raise InputError(f"core: '{core}' holds '{bad}', which is forbidden")
         self.pieces = parts if first is None else [*parts, first]
-        self._ways = Decompositions(parts, min_blocks, max_blocks, first)
+        self._ways = Decompositions(parts, min_blocks, max_blocks, first, closed)
         self._smiles: dict[tuple[int, ...], str] = {}
         self._log_copies: dict[str, float] = {}
         self._held: dict[str, str | None] = {}
+        self._log_frequency: dict[str, float] = {}
 
     def _brought(self, piece: Piece) -> str | None:
         """A pattern that lies in the fragment both when it is bare and when it is joined."""
@@ -118,6 +121,21 @@ class Assembly:
     def _count(self, text: str) -> float:
         ways = self._ways.count(_read(text)) if text else 0
         return math.log(ways) if ways else -math.inf
+
+    def log_frequency(self, texts: Sequence[str]) -> list[float]:
+        """How usual the fragments of each molecule are: the sum of log(count / mean count).
+
+        Of the row that `row` gives, without the core.
+        """
+        return _each(self._log_frequency, texts, self._frequency)
+
+    def _frequency(self, text: str) -> float:
+        if not text:
+            return 0.0
+        counts = [p.fragment.times for p in self.pieces[: len(self.pieces) - self.core]]
+        mean = sum(counts) / len(counts)
+        kinds = [kind for kind in self.row(text)[: self.slots] if kind >= 0][self.core :]
+        return sum(math.log(counts[kind] / mean) for kind in kinds)
 
     def forbidden_in(self, texts: Sequence[str]) -> list[str | None]:
         """The first forbidden pattern in each molecule; None where there is none."""

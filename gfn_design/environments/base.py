@@ -37,6 +37,7 @@ class Environment(nn.Module, ABC):
         copies: Several finished states may be the same object; `log_copies` counts them.
         rejects: Objects may hold what is not wanted, as `rejected_for` says. They are trained on a
             reward that is e^-20 of what it would be, and are no candidates.
+        weighs: `log_weight` of some objects is not 0.
     """
 
     n_actions: int
@@ -48,6 +49,7 @@ class Environment(nn.Module, ABC):
     molecules: bool = False
     copies: bool = False
     rejects: bool = False
+    weighs: bool = False
 
     @property
     def stop(self) -> int:
@@ -123,6 +125,13 @@ class Environment(nn.Module, ABC):
     def rejected_for(self, objects: Tensor) -> list[str | None]:
         """Why each object is rejected; None if it is not."""
         return [None] * len(objects)
+
+    def log_weight(self, objects: Tensor) -> Tensor:
+        """What is added to log R of objects, in nats: ``float64[batch]``, equal for equal objects.
+
+        An object is built in proportion to its reward times this weight.
+        """
+        return torch.zeros(len(objects), dtype=torch.float64, device=objects.device)
 
     def state_index(self, states: Tensor) -> Tensor:
         """A number in ``[0, n_states)`` for each state, different for different ones."""

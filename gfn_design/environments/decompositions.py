@@ -63,12 +63,27 @@ class Decompositions:
         min_blocks: Fragments in a molecule, at least.
         max_blocks: At most.
         core: If given, the first fragment of every molecule, which is used nowhere else.
+        closed: Every point that something fits is joined.
     """
 
     def __init__(
-        self, pieces: list[Piece], min_blocks: int, max_blocks: int, core: Piece | None = None
+        self,
+        pieces: list[Piece],
+        min_blocks: int,
+        max_blocks: int,
+        core: Piece | None = None,
+        closed: bool = False,
     ) -> None:
         self.pieces = pieces if core is None else [*pieces, core]
+        ends = {
+            piece.links.get(atom, ANY)
+            for piece in pieces
+            for atom in ([piece.entry_atom] if piece.entry_atom is not None else piece.links)
+        }
+        self.must_join = [
+            {atom for atom, own in piece.links.items() if closed and any(fit(own, x) for x in ends)}
+            for piece in self.pieces
+        ]
         self.core = len(pieces) if core is not None else None
         self.min_blocks, self.max_blocks = min_blocks, max_blocks
         self.mask = (1 << LIMB * (max_blocks + 1)) - 1  # of larger molecules nothing is kept
@@ -140,6 +155,8 @@ class _Molecule:
                     if len(out) + degree != len(self.neighbours[atom]):
                         break  # bonds within the part that the fragment lacks
                     if any((atom, n) not in self.cuttable for n in out):
+                        break
+                    if place in self.ways.must_join[number] and len(out) < piece.count[place]:
                         break
                     joins += [(place, atom, n) for n in out]
                     weight *= perm(piece.count[place], len(out))

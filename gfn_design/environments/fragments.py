@@ -1,17 +1,17 @@
 """Molecules grown from fragments, joined at attachment points."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from gfn_design.environments.assembly import Assembly
+from gfn_design.environments.ends import check_ends, ends_of
 from gfn_design.environments.forbidden import listed_patterns
 from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment
-from gfn_design.environments.links import Links, fit
 from gfn_design.environments.numbering import Enumerated
-from gfn_design.environments.pieces import Piece
 from gfn_design.environments.vocabulary import Fragment, mark, marked, vocabulary
 from gfn_design.errors import InputError
 
@@ -47,8 +47,12 @@ class Fragments(Enumerated, GraphEnvironment):
             brings one along wherever it is used is left out; molecules that come to hold one
             otherwise are rejected at the end.
         numbered: Number the states, for exact evaluation, if there are at most so many.
-        closed: Reject molecules in which a point that something fits is left open, where a hydrogen
-            would be: of mined fragments the series has something at every point.
+        closed: Stop only where no point that something fits is left open, where a hydrogen would
+            be: of mined fragments the series has something at every point. A block is added only
+            if blocks enough are left to cap all open points.
+        frequency: Power of how often fragments were found by which molecules weigh, from 0: the
+            reward is multiplied by (count / mean count)^frequency of each fragment. 0 asks for the
+            reward alone, 1 for molecules as usual as those that the fragments were mined from.
     """
 
     molecules = True
@@ -58,7 +62,7 @@ class Fragments(Enumerated, GraphEnvironment):
     pair_of: Tensor
     first_pair: Tensor
     begins: Tensor
-    pair_ends: Tensor
+    pair_opens: Tensor
     pair_fragment: Tensor
     pair_point: Tensor
     kind_of: Tensor
@@ -73,12 +77,15 @@ class Fragments(Enumerated, GraphEnvironment):
         forbidden: list[str] | None = None,
         numbered: int = 20_000,
         closed: bool = False,
+        frequency: float = 0.0,
     ) -> None:
         super().__init__()
         if not 1 <= min_blocks <= max_blocks:
             raise InputError(
                 f"min_blocks must be from 1 to max_blocks, got {min_blocks} and {max_blocks}"
             )
+        if not 0 <= frequency < math.inf:
+            raise InputError(f"frequency must be a number from 0, got {frequency}")
         name = fragments if isinstance(fragments, str) else "fragments"
         listed: list[Fragment] = []
         if isinstance(fragments, str):
@@ -90,8 +97,9 @@ class Fragments(Enumerated, GraphEnvironment):
         self.max_blocks, self.min_blocks = max_blocks, min_blocks
         self.name, self.n_slots = name, max_blocks
         patterns = listed_patterns(forbidden or ())
-        self.assembly = Assembly(listed, name, min_blocks, max_blocks, core, patterns)
-        self.closed, self.rejects = closed, bool(forbidden) or closed
+        self.assembly = Assembly(listed, name, min_blocks, max_blocks, core, patterns, closed)
+        self.closed, self.rejects = closed, bool(forbidden)
+        self.frequency, self.weighs = frequency, frequency > 0
         self.every = self.assembly.pieces  # the core, if there is one, last
         self.core = self.every[-1] if core is not None else None
         self.pieces = self.every[: len(self.every) - (core is not None)]
@@ -136,56 +144,25 @@ class Fragments(Enumerated, GraphEnvironment):
         first = torch.zeros(len(self.every), dtype=torch.int64)
         for pair, (fragment, point) in reversed(list(enumerate(pairs))):
             pair_of[fragment, point] = first[fragment] = pair
-        begins = [first[fragment] == pair for pair, (fragment, _) in enumerate(pairs)]
         tables = {
-            "begins": torch.tensor(begins),  # the action of the pair may also be the first
             "sizes": torch.tensor(sizes),
             "pair_of": pair_of.flatten(),
             "first_pair": first,
             "pair_fragment": torch.tensor([fragment for fragment, _ in pairs]),
             "pair_point": torch.tensor([point for _, point in pairs]),
         }
-        tables |= self._link_tables(pairs)
-        tables["pair_ends"] = (tables["kind_of"] > 0).sum(1)[tables["pair_fragment"] + 1]
+        ends = ends_of(self.every, pairs)
+        least = 1 + (ends.kind_of > 0).sum(1)[1:] if self.closed else first.clamp(max=0)
+        begins = [  # the action of the pair may also be the first
+            first[fragment] == pair and least[fragment] <= self.max_blocks
+            for pair, (fragment, _) in enumerate(pairs)
+        ]
+        roots = range(len(self.pieces)) if self.core is None else [len(self.pieces)]
+        check_ends(ends, roots, self.min_blocks, self.max_blocks, self.closed, self.name)
+        tables |= {"kind_of": ends.kind_of, "fits": ends.fits, "pair_opens": ends.opens}
+        tables["begins"] = torch.tensor(begins)
         for name, table in tables.items():
             self.register_buffer(name, table, persistent=False)
-
-    def _link_tables(self, pairs: list[tuple[int, int]]) -> dict[str, Tensor]:
-        """What kind of end each point is, 0 if it fits nothing, and which pair fits which kind."""
-
-        def links(piece: Piece, point: int) -> Links:
-            return piece.links.get(piece.fragment.points[point], frozenset())
-
-        ends = [[links(p, point) for point in range(len(p.fragment.points))] for p in self.every]
-        kinds = sorted({x for of_piece in ends for x in of_piece}, key=sorted)
-        fits = torch.zeros(len(kinds) + 1, len(pairs), dtype=torch.bool)
-        for row, kind in enumerate(kinds, 1):
-            for pair, (fragment, point) in enumerate(pairs):
-                fits[row, pair] = fit(kind, ends[fragment][point])
-        kind_of = torch.zeros(len(self.every) + 1, self.max_points, dtype=torch.int64)
-        for number, of_piece in enumerate(ends, 1):  # first: no block
-            for point, kind in enumerate(of_piece):
-                row = kinds.index(kind) + 1
-                kind_of[number, point] = row if fits[row].any() else 0
-        self._check_links(kind_of, fits, pairs)
-        return {"kind_of": kind_of, "fits": fits}
-
-    def _check_links(self, kind_of: Tensor, fits: Tensor, pairs: list[tuple[int, int]]) -> None:
-        """No molecule may end for want of a fitting end before it has `min_blocks`."""
-        ends = (kind_of > 0).sum(1)
-        roots = range(1, len(self.pieces) + 1) if self.core is None else [len(self.every)]
-        if self.min_blocks > 1 and any(ends[root] == 0 for root in roots):
-            raise InputError(
-                f"{self.name}: to some fragments no other fits, so that they are molecules by "
-                f"themselves; min_blocks is {self.min_blocks}, set it to 1"
-            )
-        goes_on = torch.tensor([bool(ends[fragment + 1] > 1) for fragment, _ in pairs])
-        used = kind_of[kind_of > 0].unique()
-        if self.min_blocks > 2 and not (fits[used] & goes_on).any(1).all():
-            raise InputError(
-                f"{self.name}: to some ends only fragments fit that end there, so that some "
-                f"molecules stay small; min_blocks is {self.min_blocks}, set it to 2 or less"
-            )
 
     def extra_repr(self) -> str:
         names = "\n".join(_name(piece.fragment) for piece in self.every)
@@ -193,7 +170,7 @@ class Fragments(Enumerated, GraphEnvironment):
         core = "" if self.core is None else f", core='{mark(self.core.fragment)}'"
         return (
             f"fragments={len(self.pieces)} ({digest}), max_blocks={self.max_blocks}, "
-            f"min_blocks={self.min_blocks}{core}"
+            f"min_blocks={self.min_blocks}{core}{', closed' if self.closed else ''}"
         )
 
     # ---- Blocks as tensors ---------------------------------------------------------------------
@@ -229,9 +206,14 @@ class Fragments(Enumerated, GraphEnvironment):
         count = (blocks[:, 0] >= 0).sum(1, keepdim=True)
         is_open = self._points(blocks)[1].flatten(1)
         left = is_open.sum(1, keepdim=True)
+        opens = left - 1 + self.pair_opens
         # A block must leave something open to grow at, as long as the molecule is too small.
-        enough = count + 1 >= self.min_blocks
-        grows = enough | (left - 1 + self.pair_ends - 1 > 0)
+        grows = (count + 1 >= self.min_blocks) | (opens > 0)
+        stops = (count >= self.min_blocks) & ~picked
+        if self.closed:
+            # There must be as many blocks left as are then open, and a cap for the last of them.
+            grows = grows & (count + 1 + opens <= self.max_blocks)
+            stops = stops & (left == 0)
         slot, point = states[:, -2].clamp(min=0), states[:, -1].clamp(min=0)
         rows = torch.arange(len(states), device=states.device)
         kind = self.kind_of[blocks[rows, 0, slot] + 1, point]
@@ -243,7 +225,7 @@ class Fragments(Enumerated, GraphEnvironment):
             [
                 is_open & may & ~picked & (count < self.max_blocks),
                 torch.where(count == 0, self.begins, joins),
-                (count >= self.min_blocks) & ~picked,
+                stops,
             ],
             1,
         )
@@ -330,11 +312,11 @@ class Fragments(Enumerated, GraphEnvironment):
         return torch.tensor(copies, dtype=torch.float64, device=objects.device)
 
     def rejected_for(self, objects: Tensor) -> list[str | None]:
-        held = self.assembly.forbidden_in(self.decode(objects))
-        if not self.closed:
-            return held
-        is_open = self._points(self._blocks(objects))[1].flatten(1).any(1).tolist()
-        return [x or ("an open end" if y else None) for x, y in zip(held, is_open, strict=True)]
+        return self.assembly.forbidden_in(self.decode(objects))
+
+    def log_weight(self, objects: Tensor) -> Tensor:
+        usual = self.assembly.log_frequency(self.decode(objects))
+        return self.frequency * torch.tensor(usual, dtype=torch.float64, device=objects.device)
 
     # ---- Molecules as graphs -------------------------------------------------------------------
 
@@ -377,4 +359,4 @@ class Fragments(Enumerated, GraphEnvironment):
 
 def _name(fragment: Fragment) -> str:
     """A fragment as it is known by: without link types as it was before there were any."""
-    return str(tuple(fragment) if fragment.links else tuple(fragment[:3]))
+    return str(tuple(fragment[: 4 if fragment.links else 3]))

@@ -2,15 +2,13 @@
 
 import csv
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gfn_design.environments import links as brics
 from gfn_design.environments.links import Links
 from gfn_design.errors import InputError
-from gfn_design.files.objects import Read, read_molecules
 from gfn_design.files.whole import whole_file
 
 if TYPE_CHECKING:
@@ -27,12 +25,14 @@ class Fragment(NamedTuple):
             may be joined to; None: any.
         links: BRICS types of each point's atom, which say what it may be joined to; of a fragment
             without any, all of its points may be joined to anything.
+        times: How often it was found where it was mined, which `Fragments` may weigh it by.
     """
 
     smiles: str
     points: tuple[int, ...]
     entry: int | None = None
     links: tuple[Links, ...] = ()
+    times: int = 1
 
 
 # Fragments common in drugs; small, so that a few of them make a molecule of the size of a drug, and
@@ -115,7 +115,7 @@ def read_vocabulary(path: Path) -> tuple[Fragment, ...]:
     - ``.csv``: a column ``smiles``; points marked, or in a column ``points`` as the places of
       atoms in the SMILES, from 0, with spaces between. A column ``entry`` may name the one atom
       that the fragment is joined to what is there by, and a column ``links`` the BRICS types of
-      the points, such as ``5 8+16``, 0 for any.
+      the points, such as ``5 8+16``, 0 for any, and a column ``count`` how often it was found.
     - ``.json``: a list of marked SMILES, or of objects with the same keys; or the published blocks
       of Bengio et al. (2021).
 
@@ -173,7 +173,7 @@ def _fragment(row: Any, where: str) -> Fragment:
     if points in (None, ""):
         if entry not in (None, ""):
             raise InputError(f"{where}: an entry is one of the points, which must be listed too")
-        return marked(row["smiles"], where)
+        return marked(row["smiles"], where)._replace(times=_times(row, where))
     try:
         listed = points.split() if isinstance(points, str) else points
         atoms = tuple(int(atom) for atom in listed)
@@ -191,7 +191,15 @@ def _fragment(row: Any, where: str) -> Fragment:
         raise InputError(f"{where}: links '{row['links']}' cannot be read ({error})") from error
     if links and len(links) != len(atoms):
         raise InputError(f"{where}: {len(atoms)} points need as many links, got {len(links)}")
-    return Fragment(row["smiles"], atoms, place, links if any(links) else ())
+    return Fragment(row["smiles"], atoms, place, links if any(links) else (), _times(row, where))
+
+
+def _times(row: dict[str, Any], where: str) -> int:
+    """The count of a row; 1 without."""
+    text = str(row.get("count") or 1).strip()
+    if not text.isdecimal() or not 1 <= int(text) < 2**31:
+        raise InputError(f"{where}: count must be a whole number from 1, got '{text}'")
+    return int(text)
 
 
 def marked(smiles: str, where: str = "", linked: bool = False) -> Fragment:
@@ -277,57 +285,6 @@ def parsed(smiles: str, where: str = "") -> "Mol":
     return molecule
 
 
-def mine_file(
-    path: Path, at_least: int = 2, column: str | None = None, linked: bool = True
-) -> tuple[list[tuple[Fragment, int]], Read]:
-    """See `mine`; the molecules are those of a file (see `gfn_design.files.objects`)."""
-    found = read_molecules(path, column)
-    return mine([row.text for row in found.rows], at_least, str(path), linked), found
-
-
-def mine(
-    smiles: Sequence[str], at_least: int = 2, where: str = "", linked: bool = True
-) -> list[tuple[Fragment, int]]:
-    """The fragments that molecules fall into at their BRICS bonds, the most frequent first.
-
-    Degen et al., ChemMedChem 3:1503 (2008), as RDKit has it. Each end of a bond that is cut is a
-    point, and keeps its link type, so that only ends are joined that BRICS would join. Every
-    fragment is counted as often as it is found. Stereo marks are left out.
-
-    Args:
-        smiles: Molecules; what cannot be cut gives no fragment.
-        at_least: Fragments found less often are left out.
-        where: The file they are from, for messages.
-        linked: Keep link types; otherwise any end may be joined to any other.
-
-    Returns:
-        Fragments and how often each was found; equal counts in the order of SMILES.
-
-    Raises:
-        InputError: One is no SMILES, or no fragment is frequent enough.
-    """
-    from rdkit import Chem
-    from rdkit.Chem import BRICS
-
-    if at_least < 1:
-        raise InputError(f"at_least must be at least 1, got {at_least}")
-    found: Counter[Fragment] = Counter()
-    for i, text in enumerate(smiles, 1):
-        molecule = parsed(text, f"{where}, molecule {i}" if where else f"molecule {i}")
-        Chem.RemoveStereochemistry(molecule)
-        broken = BRICS.BreakBRICSBonds(molecule)
-        for piece in Chem.GetMolFrags(broken, asMols=True):
-            marks = [atom for atom in piece.GetAtoms() if atom.GetAtomicNum() == 0]
-            bonds = [bond.GetBondType() for atom in marks for bond in atom.GetBonds()]
-            if marks and bonds == [Chem.BondType.SINGLE] * len(marks):
-                found[marked(Chem.MolToSmiles(piece), "", linked)] += 1
-    kept = [(fragment, count) for fragment, count in found.items() if count >= at_least]
-    if not kept:
-        name = where or "the molecules"
-        raise InputError(f"{name}: no BRICS fragment is found {at_least} times or more")
-    return sorted(kept, key=lambda item: (-item[1], *item[0][:2], brics.written(item[0].links)))
-
-
 def mark(fragment: Fragment) -> str:
     """The fragment as SMILES with its points marked by ``[*]``, as `marked` reads it."""
     from rdkit import Chem
@@ -340,12 +297,12 @@ def mark(fragment: Fragment) -> str:
     return Chem.MolToSmiles(joined([piece.molecule, *[dummy] * len(bonds)], bonds))
 
 
-def write_vocabulary(fragments: Iterable[tuple[Fragment, int]], path: Path) -> None:
+def write_vocabulary(fragments: Iterable[Fragment], path: Path) -> None:
     """Write a file that `read_vocabulary` reads: CSV with all of fragments, and their counts."""
     with whole_file(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["smiles", "points", "entry", "links", "count"])
-        for (smiles, points, entry, links), count in fragments:
+        for smiles, points, entry, links, count in fragments:
             first = "" if entry is None else points[entry]
             places = " ".join(map(str, points))
             writer.writerow([smiles, places, first, brics.written(links), count])
