@@ -18,6 +18,7 @@ from gfn_design.files.tables import write_table
 from gfn_design.files.whole import whole_files
 from gfn_design.sampling.found import object_keys
 from gfn_design.sampling.noise import CANDIDATES
+from gfn_design.sampling.trajectories import sample_backward
 
 if TYPE_CHECKING:
     from gfn_design.gflownet import GFlowNet
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 DRAWS_PER_CANDIDATE = 100  # after so many draws for each one asked for, there are no more
 PICTURED = 24  # molecules in a picture, at most
+CAPTIONED = 2  # terms below each, at most
 
 
 class Candidate(NamedTuple):
@@ -154,17 +156,23 @@ def _affordable(module: "GFlowNet", drawn: _Drawn) -> _Drawn:
         _log.warning("%s of the designs drawn are left out: the budget is spent", f"{left_out:,}")
     texts = [text for text, fits in zip(drawn.texts, good, strict=True) if fits]
     draws = [n for n, fits in zip(drawn.draws, good, strict=True) if fits]
-    parts, steps = [drawn.states[good]], drawn.states.shape[1]
+    objects: list[Tensor] = []
     for text in module.data.scored_texts():
         try:
-            state = environment.encode([text]).cpu()
+            state = environment.encode([text])
         except InputError:  # scorers read it otherwise than the environment does
             continue
         if (name := environment.decode(state)[0]) not in texts:
             texts.append(name)
             draws.append(0)
-            parts.append(_padded(state[:, None], steps))
-    return _Drawn(texts, torch.cat(parts), draws)
+            objects.append(state)
+    parts = [drawn.states[good]]
+    if objects:  # how they were built is not kept: each in one of its ways
+        halves = torch.full((len(objects), environment.max_steps), 0.5, device=module.device)
+        ways = sample_backward(environment, module.policy, torch.cat(objects), halves)
+        parts.append(ways.states.cpu())
+    longest = max(part.shape[1] for part in parts)
+    return _Drawn(texts, torch.cat([_padded(x, longest) for x in parts]), draws)
 
 
 def _padded(states: Tensor, length: int) -> Tensor:
@@ -229,6 +237,7 @@ def write_into(
     """What `write_candidates` writes, into a folder that is there."""
     environment, texts = module.environment, [c.text for c in candidates]
     more, smiles = module.data.columns(environment, texts), smiles_of(candidates, module)
+    terms = [name for name in more if name != "smiles"][:CAPTIONED]
     if reference is not None and smiles is None:
         raise InputError(f"{reference}: a reference is for molecules, which these are not")
     if smiles is not None:
@@ -252,12 +261,16 @@ def write_into(
         lines = (f">candidate_{c.rank} reward={c.reward:.6g}\n{c.text}\n" for c in candidates)
         files[-1].write_text("".join(lines))
     if smiles:
-        files += _write_molecules(folder, candidates, smiles, table)
+        files += _write_molecules(folder, candidates, smiles, table, terms)
     return files
 
 
 def _write_molecules(
-    folder: Path, candidates: list[Candidate], smiles: list[str], table: dict[str, list[str]]
+    folder: Path,
+    candidates: list[Candidate],
+    smiles: list[str],
+    table: dict[str, list[str]],
+    terms: list[str],
 ) -> list[Path]:
     from gfn_design.report.molecules import draw_grid, write_sdf
 
@@ -265,7 +278,12 @@ def _write_molecules(
     lines = (f"{text} candidate_{c.rank}\n" for text, c in zip(smiles, candidates, strict=True))
     smi.write_text("".join(lines))
     write_sdf(sdf, smiles, table)
-    legends = [f"{c.rank}: score {c.score:.3g}" for c in candidates[:PICTURED]]
+    legends = [
+        ", ".join(
+            [f"{c.rank}: score {c.score:.3g}", *(f"{name} {table[name][i]}" for name in terms)]
+        )
+        for i, c in enumerate(candidates[:PICTURED])
+    ]
     png.write_bytes(draw_grid(smiles[:PICTURED], legends))
     return [smi, sdf, png]
 

@@ -129,8 +129,11 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
     if options.pick_from is not None and options.pick is None:
         raise InputError("--pick_from says among which designs --pick picks; give --pick too")
     from gfn_design.candidates import draw_candidates, write_candidates
-    from gfn_design.picking import pick_diverse
+    from gfn_design.picking import parse, pick_diverse
     from gfn_design.run import open_run
+
+    if options.pick_from is not None:
+        parse(options.pick_from)
 
     folder = options.output or _free(options.run)
     here, reference = folder.absolute(), options.reference and options.reference.absolute()

@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gfn_design.candidates import Candidate, smiles_of
 from gfn_design.environments.sequence import Sequence
@@ -64,12 +64,28 @@ def pick_diverse(
     )
 
 
-def _good_enough(
-    candidates: list[Candidate], module: "GFlowNet", n: int, pick_from: str | None
-) -> list[Candidate]:
-    """The candidates that one may pick from, best first."""
-    if pick_from is None:
-        return candidates[: max(4 * n, len(candidates) // 10)]
+class PickFrom(NamedTuple):
+    """Among which candidates to pick.
+
+    Attributes:
+        top: Only among so many of the best as `bound` says.
+        column: Whose values are compared; None: the score.
+        sign: ``>=`` or ``<=``.
+        bound: A number.
+    """
+
+    top: bool
+    column: str | None
+    sign: str
+    bound: float
+
+
+def parse(pick_from: str) -> PickFrom:
+    """What ``0.7``, ``QED>=0.7`` or ``top:50`` says.
+
+    Raises:
+        InputError: It is nothing of that.
+    """
     form = re.fullmatch(r"(?:(top):|(?:(\w.*?) *(>=|<=) *)?)([-+.\deE]+)", pick_from.strip())
     try:
         top, column, sign, number = form.groups() if form else (None, None, None, "")
@@ -81,6 +97,16 @@ def _good_enough(
             f"--pick_from must be a score such as 0.7, a column's with >= or <= such as "
             f"'QED>=0.7', or top:50, got '{pick_from}'"
         )
+    return PickFrom(top is not None, column, sign or ">=", bound)
+
+
+def _good_enough(
+    candidates: list[Candidate], module: "GFlowNet", n: int, pick_from: str | None
+) -> list[Candidate]:
+    """The candidates that one may pick from, best first."""
+    if pick_from is None:
+        return candidates[: max(4 * n, len(candidates) // 10)]
+    top, column, sign, bound = parse(pick_from)
     if top:
         found = candidates[: max(1, int(bound))]
     elif column is None:

@@ -451,7 +451,9 @@ class TestRead:
             cfg.read([Path("latin.yaml")])
 
     def test_bad_flag(self) -> None:
-        with pytest.raises(InputError, match=r"^command line: 'a\.b': line 1: not valid YAML"):
+        with pytest.raises(
+            InputError, match=r"^command line: 'a\.b': line 1: not valid YAML.*quotes"
+        ):
             cfg.read([], [("a.b", "[1")])
 
 

@@ -131,7 +131,8 @@ def _parse(text: str, origin: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or error
-        raise InputError(f"{origin}: {line}not valid YAML ({problem})") from error
+        hint = "; a text that begins with [ is put in quotes" if text.startswith("[") else ""
+        raise InputError(f"{origin}: {line}not valid YAML ({problem}){hint}") from error
     except RecursionError as error:
         raise InputError(f"{origin}: is nested too deeply; expected a configuration") from error
     except (ValueError, TypeError, AttributeError, OverflowError) as error:  # of odd scalars
