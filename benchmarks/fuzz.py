@@ -31,8 +31,9 @@ from gfn_design.__main__ import main as command
 from gfn_design.data.tables import kmer_scores
 from gfn_design.environments.atoms import Atoms
 from gfn_design.environments.fragments import Fragments
+from gfn_design.environments.mining import mine_file
 from gfn_design.environments.selfies import Selfies
-from gfn_design.environments.vocabulary import mine_file, read_vocabulary
+from gfn_design.environments.vocabulary import read_vocabulary
 from gfn_design.errors import InputError
 from gfn_design.files.checkpoints import load_checkpoint
 from gfn_design.files.objects import read_molecules, read_texts

@@ -34,7 +34,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from gfn_design import compiled
 from gfn_design.compiled import set_gradients
-from gfn_design.report.log import CSVLog, Progress, SaveLast
+from gfn_design.report.log import CSVLog, Progress
+from gfn_design.report.saving import SaveLast
 
 sys.path.insert(0, str(WORKERS))
 from ours_worker import Data, build

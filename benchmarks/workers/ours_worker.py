@@ -15,7 +15,8 @@ from gfn_design.burst import SECONDS
 from gfn_design.compiled import set_gradients
 from gfn_design.data.base import DataModule
 from gfn_design.policies.mlp import MLP
-from gfn_design.report.log import CSVLog, Progress, SaveLast
+from gfn_design.report.log import CSVLog, Progress
+from gfn_design.report.saving import SaveLast
 from gfn_design.rewards.reward import HypergridScore, Reward, TableScore
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

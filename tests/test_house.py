@@ -1,0 +1,40 @@
+"""The house itself: whatever imports the package finds what it asks for."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = sorted(
+    [*ROOT.glob("benchmarks/**/*.py"), *ROOT.glob("docs/**/*.md"), ROOT / "README.md"]
+)
+NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
+
+
+def code_of(path: Path) -> Iterator[str]:
+    """The Python in a file."""
+    if path.suffix == ".py":
+        yield path.read_text()
+    elif path.suffix == ".ipynb":
+        cells = json.loads(path.read_text())["cells"]
+        for cell in cells:
+            if cell["cell_type"] == "code":
+                lines = "".join(cell["source"]).splitlines()
+                yield "\n".join(line for line in lines if not line.lstrip().startswith(("!", "%")))
+    else:
+        yield from re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("path", [*PROGRAMS, *NOTEBOOKS], ids=lambda x: str(x.relative_to(ROOT)))
+def test_what_is_imported_from_the_package_is_there(path: Path) -> None:
+    for code in code_of(path):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gfn_design"):
+                module = import_module(node.module)
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
