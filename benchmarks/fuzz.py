@@ -26,18 +26,18 @@ from pathlib import Path
 import torch
 import yaml
 
-from gfn_design import run
 from gfn_design.__main__ import main as command
 from gfn_design.data.tables import kmer_scores
-from gfn_design.environments.atoms import Atoms
-from gfn_design.environments.fragments import Fragments
-from gfn_design.environments.mining import mine_file
-from gfn_design.environments.selfies import Selfies
-from gfn_design.environments.vocabulary import read_vocabulary
+from gfn_design.environments.molecules.atoms import Atoms
+from gfn_design.environments.molecules.fragments import Fragments
+from gfn_design.environments.molecules.mining import mine_file
+from gfn_design.environments.molecules.selfies import Selfies
+from gfn_design.environments.molecules.vocabulary import read_vocabulary
 from gfn_design.errors import InputError
 from gfn_design.files.checkpoints import load_checkpoint
 from gfn_design.files.objects import read_molecules, read_texts
 from gfn_design.rewards.jaspar import jaspar_motif, read_motif
+from gfn_design.runs import run
 
 LONGEST = 1500  # letters of a message
 CONFIG = {

@@ -32,10 +32,10 @@ from lightning.pytorch import Callback, Trainer
 from speed import WORKERS, Worker, hypergrid, strings
 from torch.profiler import ProfilerActivity, profile
 
-from gfn_design import compiled
-from gfn_design.compiled import set_gradients
-from gfn_design.report.log import CSVLog, Progress
-from gfn_design.report.saving import SaveLast
+from gfn_design.fast import compiled
+from gfn_design.fast.step import set_gradients
+from gfn_design.runs.log import CSVLog, Progress
+from gfn_design.runs.saving import SaveLast
 
 sys.path.insert(0, str(WORKERS))
 from ours_worker import Data, build
@@ -64,10 +64,10 @@ def stepper(work, is_compiled, replayed):
     optimizer = module.configure_optimizers()
 
     def step():
-        _, losses, gradients = module.batch()
+        _, losses, gradients = module.next_step()
         set_gradients(optimizer, losses, gradients)
         optimizer.step()
-        if module.draws % LOGGED == 0:
+        if module.tally.draws % LOGGED == 0:
             module.catch_up()  # as each row of a log does
 
     options = compiled.AS_GRAPH if replayed else {}

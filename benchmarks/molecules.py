@@ -17,8 +17,8 @@ from statistics import median
 import torch
 
 from gfn_design import MLP, FunctionData, GFlowNet, GraphNetwork, TrajectoryBalance
-from gfn_design.compiled import loss_of
-from gfn_design.environments.fragments import Fragments
+from gfn_design.environments.molecules.fragments import Fragments
+from gfn_design.fast.step import loss_of
 from gfn_design.sampling.noise import EVALUATION
 
 BATCH = 64
@@ -51,7 +51,7 @@ def main() -> None:
     optimizer = module.configure_optimizers()
 
     def learn(turn: int) -> None:
-        _, losses, gradients = module.batch()
+        _, losses, gradients = module.next_step()
         optimizer.zero_grad()
         loss_of(losses, gradients).backward()
         optimizer.step()

@@ -27,12 +27,11 @@ from torch.optim import Adam
 from torch.profiler import profile
 
 from gfn_design import ActorCritic, GFlowNet, Sequence, TrajectoryBalance, TrustRegion
-from gfn_design.compiled import set_gradients
 from gfn_design.data.base import DataModule
+from gfn_design.fast import scoring
+from gfn_design.fast.step import set_gradients
 from gfn_design.policies.mlp import MLP
 from gfn_design.rewards.reward import Reward
-from gfn_design.sampling import trajectories as sampling
-from gfn_design.sampling.trajectories import score
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
 ROUNDS = 7
@@ -78,13 +77,15 @@ def stepper(made: GFlowNet, context=nullcontext) -> Step:
     optimizer = made.configure_optimizers()
 
     def step() -> int:
-        if context in (nullcontext, shorter_products) and (loop := made.loop_of(optimizer)):
-            batches = min(made.burst, loop.room(0.05))
+        if context in (nullcontext, shorter_products) and (
+            loop := made.engine.loop_of(made, optimizer)
+        ):
+            batches = min(made.engine.batches_per_step, loop.room(0.05))
             with context():
-                loop.learn(batches, lambda: None)
+                loop.run(made.next_noise(batches), made.tally, lambda: None)
             return batches
         with context():
-            _, losses, gradients = made.batch()
+            _, losses, gradients = made.next_step()
         set_gradients(optimizer, losses, gradients)
         optimizer.step()
         return 1
@@ -119,12 +120,12 @@ def phases(seconds: float) -> Iterator[str]:
 
             def step(made=made, optimizer=optimizer) -> list[float]:
                 marks = [perf_counter()]
-                drawn = made.draw(made.batch_size, 0, made.draws)
-                made.draws += 1
+                drawn = made.draw(made.batch_size, 0, made.tally.draws)
+                made.tally.draws += 1
                 marks.append(perf_counter())
                 drawn = drawn._replace(log_reward=made.log_reward(drawn.objects))
                 marks.append(perf_counter())
-                now = score(made.environment, made.policy, drawn)
+                now = made.engine.score(made.policy, drawn)
                 loss = sum(made.objective(now, now.detach()).values())
                 marks.append(perf_counter())
                 optimizer.zero_grad()
@@ -155,15 +156,15 @@ def phases(seconds: float) -> Iterator[str]:
 def every_state():
     """Evaluate each state as often as it was visited."""
 
-    def all_of_them(environment, states, real, opening=None):
+    def all_of_them(environment, states, real):
         numbered, environment.n_states = environment.n_states, None
         try:
             return distinct(environment, states, real)
         finally:
             environment.n_states = numbered
 
-    distinct = sampling.distinct
-    with patch.object(sampling, "distinct", all_of_them):
+    distinct = scoring.distinct
+    with patch.object(scoring, "distinct", all_of_them):
         yield
 
 
@@ -186,8 +187,8 @@ def options(seconds: float) -> Iterator[str]:
     rows: dict[str, list[str]] = {}
     for method, batch_size in works:
         make = partial(module, method, batch_size=batch_size)
-        no_opening = make()
-        no_opening.parts = no_opening.parts._replace(opening=None)
+        no_early = make()
+        no_early.engine.rollout.early = None
         steps = {
             "as by default, batches per second": stepper(make()),
             "compiled": stepper(make(compiled=True)),
@@ -197,7 +198,7 @@ def options(seconds: float) -> Iterator[str]:
             "matmul_precision: medium": stepper(make(), shorter_products),
             "compiled, matmul_precision: medium": stepper(make(compiled=True), shorter_products),
             "each visit to a state evaluated": stepper(make(), every_state),
-            "no opening": stepper(no_opening),
+            "early states not known": stepper(no_early),
             "Adam, not fused": stepper(make(optimizer=Adam)),
         }
         if method == "TB":

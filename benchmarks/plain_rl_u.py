@@ -21,7 +21,7 @@ from lightning.pytorch import seed_everything
 from torch import nn
 
 from gfn_design import MLP, ActorCritic, GFlowNet, Hypergrid, HypergridData
-from gfn_design.compiled import set_gradients
+from gfn_design.fast.step import set_gradients
 
 HEIGHT, BATCH, EVERY = 256, 128, 25
 CELLS = torch.cartesian_prod(torch.arange(HEIGHT), torch.arange(HEIGHT))
@@ -130,7 +130,7 @@ def ours(seed, batches):
         if batch % EVERY == 0:
             with torch.no_grad():
                 curve.append(distance(model.policy.forward_logits(CELLS)))
-        _, losses, gradients = model.batch()
+        _, losses, gradients = model.next_step()
         set_gradients(optimizer, losses, gradients)
         optimizer.step()
     return curve

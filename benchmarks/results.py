@@ -33,7 +33,7 @@ from gfn_design.compare.report import (
 )
 from gfn_design.compare.runner import Point, is_finished, points, run_grid
 from gfn_design.compare.statistics import BEST, SAME, Verdict
-from gfn_design.report import plots
+from gfn_design.results import plots
 
 HERE = Path(__file__).resolve().parents[1]
 GRIDS, PICTURES, PEERS = HERE / "configs/results", HERE / "docs/results", HERE / "benchmarks/peers"

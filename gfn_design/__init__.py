@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 _EXPORTS = {
     "ActorCritic": "gfn_design.objectives.actor_critic",
     "ActionLayout": "gfn_design.environments.graph",
-    "Atoms": "gfn_design.environments.atoms",
+    "Atoms": "gfn_design.environments.molecules.atoms",
     "BackwardActorCritic": "gfn_design.objectives.backward",
     "BackwardBalance": "gfn_design.objectives.backward",
     "BackwardObjective": "gfn_design.objectives.base",
@@ -21,20 +21,20 @@ _EXPORTS = {
     "DAG": "gfn_design.environments.dag",
     "DataModule": "gfn_design.data.base",
     "DetailedBalance": "gfn_design.objectives.balance",
-    "DivergenceError": "gfn_design.divergence",
+    "DivergenceError": "gfn_design.training.divergence",
     "EnergyData": "gfn_design.data.energy",
     "Environment": "gfn_design.environments.base",
     "Exploration": "gfn_design.sampling.exploration",
-    "FineTuning": "gfn_design.finetuning",
+    "FineTuning": "gfn_design.training.fine_tuning",
     "FlowMatching": "gfn_design.objectives.balance",
     "FunctionData": "gfn_design.data.functions",
-    "Fragment": "gfn_design.environments.vocabulary",
-    "Fragments": "gfn_design.environments.fragments",
+    "Fragment": "gfn_design.environments.molecules.vocabulary",
+    "Fragments": "gfn_design.environments.molecules.fragments",
     "GFlowNet": "gfn_design.gflownet",
     "Graph": "gfn_design.environments.graph",
     "GraphEnvironment": "gfn_design.environments.graph",
     "GraphNetwork": "gfn_design.policies.graph",
-    "Guide": "gfn_design.guides",
+    "Guide": "gfn_design.objectives.guides",
     "Hypergrid": "gfn_design.environments.hypergrid",
     "HypergridData": "gfn_design.data.tasks",
     "InputError": "gfn_design.errors",
@@ -53,26 +53,26 @@ _EXPORTS = {
     "PrioritizedReplay": "gfn_design.sampling.prioritized",
     "Replay": "gfn_design.sampling.replay",
     "Reward": "gfn_design.rewards.reward",
-    "RewardGuide": "gfn_design.guides",
+    "RewardGuide": "gfn_design.objectives.guides",
     "SEHProxy": "gfn_design.rewards.seh",
     "SachsData": "gfn_design.data.bayesian",
     "Scored": "gfn_design.sampling.trajectories",
-    "Selfies": "gfn_design.environments.selfies",
+    "Selfies": "gfn_design.environments.molecules.selfies",
     "Sequence": "gfn_design.environments.sequence",
     "SoftQ": "gfn_design.objectives.soft_q",
-    "StopGuide": "gfn_design.guides",
+    "StopGuide": "gfn_design.objectives.guides",
     "SubTrajectoryBalance": "gfn_design.objectives.balance",
     "Term": "gfn_design.data.molecules",
     "Trajectories": "gfn_design.sampling.trajectories",
     "TrajectoryBalance": "gfn_design.objectives.balance",
     "TrajectoryLikelihood": "gfn_design.objectives.backward",
-    "TrustRegion": "gfn_design.objectives.trust_region",
-    "block_smiles": "gfn_design.environments.blocks",
-    "check_environment": "gfn_design.environments.check",
-    "draw_candidates": "gfn_design.candidates",
-    "sample": "gfn_design.sampling.trajectories",
-    "sample_backward": "gfn_design.sampling.trajectories",
-    "score": "gfn_design.sampling.trajectories",
+    "TrustRegion": "gfn_design.training.trust_region",
+    "block_smiles": "gfn_design.environments.molecules.chains",
+    "check_environment": "gfn_design.contract.check",
+    "draw_candidates": "gfn_design.results.candidates",
+    "sample": "gfn_design.sampling.rollout",
+    "sample_backward": "gfn_design.sampling.rollout",
+    "score": "gfn_design.sampling.scoring",
     "target_distribution": "gfn_design.evaluation.exact",
     "terminating_distribution": "gfn_design.evaluation.exact",
 }
@@ -81,7 +81,7 @@ __version__ = "0.1.0"
 __all__ = sorted(_EXPORTS)
 
 if TYPE_CHECKING:
-    from gfn_design.candidates import draw_candidates
+    from gfn_design.contract.check import check_environment
     from gfn_design.data.base import DataModule
     from gfn_design.data.bayesian import BayesianNetworkData, SachsData
     from gfn_design.data.bits import BitsData
@@ -90,23 +90,19 @@ if TYPE_CHECKING:
     from gfn_design.data.functions import CommandData, FunctionData
     from gfn_design.data.molecules import MoleculeData, Term
     from gfn_design.data.tasks import HypergridData, KmerData, MotifData
-    from gfn_design.divergence import DivergenceError
-    from gfn_design.environments.atoms import Atoms
     from gfn_design.environments.base import Environment
-    from gfn_design.environments.blocks import block_smiles
-    from gfn_design.environments.check import check_environment
     from gfn_design.environments.dag import DAG
-    from gfn_design.environments.fragments import Fragments
     from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment
     from gfn_design.environments.hypergrid import Hypergrid
-    from gfn_design.environments.selfies import Selfies
+    from gfn_design.environments.molecules.atoms import Atoms
+    from gfn_design.environments.molecules.chains import block_smiles
+    from gfn_design.environments.molecules.fragments import Fragments
+    from gfn_design.environments.molecules.selfies import Selfies
+    from gfn_design.environments.molecules.vocabulary import Fragment
     from gfn_design.environments.sequence import Sequence
-    from gfn_design.environments.vocabulary import Fragment
     from gfn_design.errors import InputError
     from gfn_design.evaluation.exact import target_distribution, terminating_distribution
-    from gfn_design.finetuning import FineTuning
     from gfn_design.gflownet import Candidates, GFlowNet
-    from gfn_design.guides import Guide, RewardGuide, StopGuide
     from gfn_design.objectives.actor_critic import ActorCritic
     from gfn_design.objectives.backward import (
         BackwardActorCritic,
@@ -123,26 +119,26 @@ if TYPE_CHECKING:
         TrajectoryBalance,
     )
     from gfn_design.objectives.base import BackwardObjective, Objective
+    from gfn_design.objectives.guides import Guide, RewardGuide, StopGuide
     from gfn_design.objectives.ppo import ClippedPolicy
     from gfn_design.objectives.soft_q import SoftQ
-    from gfn_design.objectives.trust_region import TrustRegion
     from gfn_design.policies.graph import GraphNetwork
     from gfn_design.policies.mlp import MLP
     from gfn_design.policies.patterns import PatternMLP
     from gfn_design.policies.policy import Policy
+    from gfn_design.results.candidates import draw_candidates
     from gfn_design.rewards.reward import LogReward, Reward
     from gfn_design.rewards.seh import SEHProxy
     from gfn_design.sampling.exploration import Exploration
     from gfn_design.sampling.local_search import LocalSearch
     from gfn_design.sampling.prioritized import PrioritizedReplay
     from gfn_design.sampling.replay import Replay
-    from gfn_design.sampling.trajectories import (
-        Scored,
-        Trajectories,
-        sample,
-        sample_backward,
-        score,
-    )
+    from gfn_design.sampling.rollout import sample, sample_backward
+    from gfn_design.sampling.scoring import score
+    from gfn_design.sampling.trajectories import Scored, Trajectories
+    from gfn_design.training.divergence import DivergenceError
+    from gfn_design.training.fine_tuning import FineTuning
+    from gfn_design.training.trust_region import TrustRegion
 
 
 def __getattr__(name: str) -> object:

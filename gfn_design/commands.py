@@ -15,7 +15,7 @@ from gfn_design.config import check as check_config
 from gfn_design.config.check import Object
 from gfn_design.config.root import ROOT
 from gfn_design.errors import InputError
-from gfn_design.telling import print_metrics, ties, train_and_tell
+from gfn_design.runs.telling import print_metrics, ties, train_and_tell
 
 Overrides = list[tuple[str, str]]
 
@@ -128,9 +128,9 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
         raise InputError(f"--pick must be at least 1, got {options.pick}")
     if options.pick_from is not None and options.pick is None:
         raise InputError("--pick_from says among which designs --pick picks; give --pick too")
-    from gfn_design.candidates import draw_candidates, write_candidates
-    from gfn_design.picking import parse, pick_diverse
-    from gfn_design.run import open_run
+    from gfn_design.results.candidates import draw_candidates, write_candidates
+    from gfn_design.results.picking import parse, pick_diverse
+    from gfn_design.runs.run import open_run
 
     if options.pick_from is not None:
         parse(options.pick_from)
@@ -184,7 +184,7 @@ def _free(run: Path) -> Path:
 
 def evaluate(options: argparse.Namespace, overrides: Overrides) -> int:
     """Print how far a run is from its target."""
-    from gfn_design.run import open_run
+    from gfn_design.runs.run import open_run
 
     module = open_run(options.run).module
     metrics = module.evaluate().metrics
@@ -215,8 +215,8 @@ def compare(options: argparse.Namespace, overrides: Overrides) -> int:
 
 def mine(options: argparse.Namespace, overrides: Overrides) -> int:
     """Write the fragments of a file of molecules, for the environment Fragments."""
-    from gfn_design.environments.mining import mine_file
-    from gfn_design.environments.vocabulary import write_vocabulary
+    from gfn_design.environments.molecules.mining import mine_file
+    from gfn_design.environments.molecules.vocabulary import write_vocabulary
     from gfn_design.files.objects import write_whole_aside
 
     source: Path = options.molecules
@@ -265,7 +265,7 @@ def check(options: argparse.Namespace, overrides: Overrides) -> int:
     flags = [(f"environment.{name}", value) for name, value in overrides]
     config = load([], [("environment.class_path", options.environment), *flags], root)
     environment = build_section(config["environment"], root["environment"], "environment")
-    from gfn_design.environments.check import ContractError, check_environment
+    from gfn_design.contract.check import ContractError, check_environment
 
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.gettempdir())
     try:

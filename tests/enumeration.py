@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gfn_design import Environment, Hypergrid, Scored, Sequence, Trajectories, score
 from gfn_design.objectives.actor_critic import lambda_sum, step_costs
-from gfn_design.policies.policy import masked_log_softmax
+from gfn_design.tensors import masked_log_softmax
 
 ENVIRONMENTS = [Hypergrid(2, 3), Sequence("AB", 2, "prepend-append")]
 UNCLIPPED = -float("inf")
@@ -32,8 +32,7 @@ class Tabular(nn.Module):
         )
         self.backward_values = nn.Parameter(torch.randn_like(self.values))
 
-    shared = False
-    backward_critic = True
+    prior = None
 
     def forward_log_probs(self, states, legal):
         return masked_log_softmax(self.forward_logits[self.environment.state_index(states)], legal)

@@ -18,14 +18,14 @@ from gfn_design import (
     TrajectoryBalance,
     check_environment,
 )
-from gfn_design.compiled import set_gradients
-from gfn_design.environments.molecular_graph import (
+from gfn_design.environments.molecules.molecular_graph import (
     Atomic,
     connected_orders,
     forms_per_symmetry,
     to_smiles,
 )
 from gfn_design.evaluation.evaluate import evaluate
+from gfn_design.fast.step import set_gradients
 
 
 def walked(environment, n, stops=0.0, seed=0):
@@ -242,7 +242,7 @@ def trained(environment, steps=350):
     ).use(FunctionData(worth))
     optimizer = model.configure_optimizers()
     for _ in range(steps):
-        _, losses, gradients = model.batch()
+        _, losses, gradients = model.next_step()
         set_gradients(optimizer, losses, gradients)
         optimizer.step()
         for group in optimizer.param_groups:

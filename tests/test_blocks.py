@@ -12,24 +12,25 @@ import numpy as np
 import pytest
 import torch
 
-from gfn_design.candidates import draw_candidates, write_candidates
 from gfn_design.data import seh
 from gfn_design.data.bits import WORDS, BitsData, ModeDistance, bits_of
 from gfn_design.data.blocks import BlocksData
 from gfn_design.data.energy import EnergyData
 from gfn_design.data.functions import FunctionData
-from gfn_design.data.registry import table_scores
 from gfn_design.data.tables import kmer_scores
 from gfn_design.data.tasks import KmerData, best_of
-from gfn_design.environments.blocks import BLOCKS, block_smiles
 from gfn_design.environments.hypergrid import Hypergrid
+from gfn_design.environments.molecules.chains import BLOCKS, block_smiles
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
-from gfn_design.evaluation import evaluate, metrics
+from gfn_design.evaluation import evaluate
 from gfn_design.evaluation.exact import push_forward, target_distribution, terminating_distribution
+from gfn_design.files.registry import table_scores
 from gfn_design.gflownet import GFlowNet
+from gfn_design.metrics import distributions as metrics
 from gfn_design.objectives.balance import TrajectoryBalance
 from gfn_design.policies.mlp import MLP
+from gfn_design.results.candidates import draw_candidates, write_candidates
 
 CPU = torch.device("cpu")
 DATASETS = Path(__file__).parents[1] / "datasets"

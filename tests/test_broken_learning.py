@@ -25,18 +25,18 @@ from gfn_design.__main__ import main
 from gfn_design.config import load
 from gfn_design.config.root import ROOT
 from gfn_design.data.base import DataModule
-from gfn_design.divergence import DivergenceError
 from gfn_design.environments.base import Environment
 from gfn_design.environments.walks import every_state_is_an_object
 from gfn_design.errors import InputError
-from gfn_design.evaluation.metrics import total_variation
-from gfn_design.guides import StopGuide
+from gfn_design.metrics.distributions import total_variation
 from gfn_design.objectives.balance import LogVariance
-from gfn_design.policies.policy import masked_log_softmax
+from gfn_design.objectives.guides import StopGuide
 from gfn_design.rewards.reward import Reward
-from gfn_design.run import build
+from gfn_design.runs.run import build
 from gfn_design.sampling.exploration import Exploration, Explorer
-from gfn_design.sampling.trajectories import choose
+from gfn_design.sampling.rollout import choose
+from gfn_design.tensors import masked_log_softmax
+from gfn_design.training.divergence import DivergenceError
 
 DNA = {"alphabet": "DNA", "length": 4}
 METHODS = sorted((Path(__file__).parents[1] / "configs" / "methods").glob("*.yaml"))
@@ -115,7 +115,7 @@ def test_a_compiled_loop_ends_at_the_batch_that_breaks():
     module.schedule = schedule
     with pytest.raises(DivergenceError, match=r"learning broke at batch 12[1-4]: "):
         trainer(max_steps=200).fit(module, datamodule=HypergridLike())
-    assert module.looped
+    assert module.engine.loop.compiled
 
 
 class HypergridLike(DataModule):
@@ -309,7 +309,7 @@ def test_the_settings_of_the_paper_are_there_by_saying_them():
     assert bool(module.objective.calibrated)
     module.use(FunctionData(gc, scale=1e-8))
     states = module.environment.encode(["AAAA", "GGGG"])
-    assert module.state_reward()(states).tolist() == [-12.0, -12.0]
+    assert module.learned_reward()(states).tolist() == [-12.0, -12.0]
 
 
 def test_a_floor_that_binds_is_said(caplog):

@@ -20,11 +20,11 @@ from gfn_design import (
     MotifData,
     Sequence,
 )
-from gfn_design.candidates import draw_candidates, write_candidates
 from gfn_design.evaluation.exact import terminating_distribution
 from gfn_design.files.objects import read_molecules
-from gfn_design.picking import pick_diverse
-from gfn_design.report.molecules import describe, diversity, farthest
+from gfn_design.results.candidates import draw_candidates, write_candidates
+from gfn_design.results.molecules import describe, diversity, farthest
+from gfn_design.results.picking import pick_diverse
 
 ASPIRIN, CAFFEINE = "CC(=O)Oc1ccccc1C(=O)O", "Cn1c(=O)c2c(ncn2C)n(C)c1=O"
 

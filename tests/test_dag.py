@@ -33,11 +33,11 @@ from gfn_design import (
     terminating_distribution,
 )
 from gfn_design.__main__ import main
-from gfn_design.data import registry
 from gfn_design.data.bayesian import SACHS_NODES, linear_gaussian_network
-from gfn_design.evaluation import structure
 from gfn_design.evaluation.exact import push_forward
-from gfn_design.report import plots
+from gfn_design.files import registry
+from gfn_design.metrics import structure
+from gfn_design.results import plots
 from gfn_design.rewards.dag_score import DAGScore, bde_scores, bge_scores, structure_prior
 
 # ---- Brute force, written without the package ----------------------------------------------------

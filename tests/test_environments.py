@@ -2,15 +2,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from gfn_design.environments import check, check_states
+from gfn_design.contract import check, check_states
+from gfn_design.contract.check import ContractError, check_environment
 from gfn_design.environments.base import Environment
-from gfn_design.environments.check import ContractError, check_environment
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.evaluation.exact import push_forward
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.trajectories import Scored, Trajectories, score
+from gfn_design.sampling.scoring import score
+from gfn_design.sampling.trajectories import Scored, Trajectories
 
 
 class Jumps(Hypergrid):

@@ -16,17 +16,19 @@ from torch import nn
 from gfn_design.data.tasks import KmerData
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence
-from gfn_design.evaluation import exact, metrics
+from gfn_design.evaluation import exact
 from gfn_design.evaluation.exact import (
     push_forward,
     target_distribution,
     terminating_distribution,
 )
+from gfn_design.metrics import distributions as metrics
 from gfn_design.policies.mlp import MLP
-from gfn_design.policies.policy import Policy, masked_log_softmax
+from gfn_design.policies.policy import Policy
 from gfn_design.rewards.reward import HypergridScore, Reward
 from gfn_design.sampling.noise import uniform_noise
-from gfn_design.sampling.trajectories import sample
+from gfn_design.sampling.rollout import sample
+from gfn_design.tensors import masked_log_softmax
 
 CPU = torch.device("cpu")
 ORDERS = ["append", "prepend-append", "any"]

@@ -15,7 +15,7 @@ from gfn_design.files import whole
 from gfn_design.files.checkpoints import CheckpointFiles, latest_checkpoint, load_checkpoint
 from gfn_design.files.run_folder import CHECKPOINT, PREVIOUS, locked
 from gfn_design.files.tables import harmless
-from gfn_design.report.log import CSVLog
+from gfn_design.runs.log import CSVLog
 
 DNA = {"alphabet": "DNA", "length": 10}
 SLOWLY = """

@@ -31,12 +31,12 @@ from gfn_design import (
     terminating_distribution,
 )
 from gfn_design.__main__ import main
-from gfn_design.evaluation.metrics import total_variation
 from gfn_design.files.checkpoints import load_checkpoint
 from gfn_design.files.objects import read_texts
+from gfn_design.metrics.distributions import total_variation
 from gfn_design.objectives.actor_critic import step_costs
-from gfn_design.run import open_run
-from gfn_design.sampling.trajectories import score
+from gfn_design.runs.run import open_run
+from gfn_design.sampling.scoring import score
 
 SOURCE = """
 evaluate_every: 20
@@ -107,7 +107,7 @@ def test_the_policy_is_carried_over_and_the_critic_begins_anew(here):
     # Log Z begins at the mean of log R + log P_B - log P_F, here against that over all ways.
     exact, variance = expected_log_z(module)
     assert module.log_z == pytest.approx(exact, abs=4 * (variance / 4096) ** 0.5)
-    assert module.reward_calls == 4096
+    assert module.tally.reward_calls == 4096
     assert module.log_z != pytest.approx(float(old["objective.log_z"]), abs=0.1)
 
 
@@ -315,7 +315,7 @@ def test_known_objects_are_learned_from(tmp_path, objective):
         quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar"], False)
         trainer = Trainer(max_steps=60, limit_val_batches=0, enable_model_summary=False, **quiet)
         trainer.fit(module, datamodule=FunctionData(favourite))
-        module.draws = 61  # after the last batch with them
+        module.tally.draws = 61  # after the last batch with them
         assert start.losses(module, 0) == {}
         law = terminating_distribution(module.environment, module.policy)[1]
         best = module.environment.encode(["ACGTT", "TTTCA"])

@@ -3,8 +3,8 @@
 import pytest
 from rdkit import Chem
 
-from gfn_design.environments.forbidden import LISTS, REACTIVE, UNSTABLE, listed_patterns
-from gfn_design.environments.fragments import Fragments
+from gfn_design.environments.molecules.forbidden import LISTS, REACTIVE, UNSTABLE, listed_patterns
+from gfn_design.environments.molecules.fragments import Fragments
 
 DRUGS = {
     "aspirin": "CC(=O)Oc1ccccc1C(=O)O",

@@ -14,17 +14,16 @@ from lightning.pytorch import Trainer
 from rdkit import Chem
 
 from gfn_design.__main__ import main
-from gfn_design.candidates import draw_candidates
 from gfn_design.config import build_section
 from gfn_design.config.check import Object
+from gfn_design.contract.check import check_environment
+from gfn_design.contract.check_states import ContractError
 from gfn_design.data.functions import FunctionData
-from gfn_design.environments.automorphisms import count_automorphisms
-from gfn_design.environments.check import check_environment
-from gfn_design.environments.check_states import ContractError
-from gfn_design.environments.fragments import Fragments
-from gfn_design.environments.mining import mine
-from gfn_design.environments.pieces import Piece, outline
-from gfn_design.environments.vocabulary import (
+from gfn_design.environments.molecules.attachment import Piece, outline
+from gfn_design.environments.molecules.automorphisms import count_automorphisms
+from gfn_design.environments.molecules.fragments import Fragments
+from gfn_design.environments.molecules.mining import mine
+from gfn_design.environments.molecules.vocabulary import (
     DRUGLIKE,
     Fragment,
     mark,
@@ -36,12 +35,13 @@ from gfn_design.environments.vocabulary import (
 from gfn_design.errors import InputError
 from gfn_design.evaluation.exact import push_forward, target_distribution
 from gfn_design.gflownet import GFlowNet
-from gfn_design.learned_reward import REJECTED
 from gfn_design.objectives.balance import ModifiedDetailedBalance, TrajectoryBalance
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.found import object_keys
-from gfn_design.sampling.trajectories import sample, sample_backward
+from gfn_design.results.candidates import draw_candidates
+from gfn_design.sampling.rollout import sample, sample_backward
+from gfn_design.sampling.seen_objects import object_keys
+from gfn_design.training.rewarding import REJECTED
 
 BENZENE = "[*]c1c([*])c([*])c([*])c([*])c1[*]"
 METHANE = "[*]C([*])([*])[*]"
@@ -378,7 +378,7 @@ def test_forbidden_fragments_are_left_out_and_other_molecules_rejected(caplog) -
     network = partial(MLP, width=8, depth=1)
     module = GFlowNet(environment, TrajectoryBalance(), network).use(data)
     assert module.log_reward(torch.cat([peroxide, ether])).tolist() == [-REJECTED, 0]
-    shares = module.state_reward()(ether).double() + environment.log_copies(ether)
+    shares = module.learned_reward()(ether).double() + environment.log_copies(ether)
     assert float(shares) == pytest.approx(0, abs=1e-6)
     with caplog.at_level(logging.WARNING):
         candidates, _ = draw_candidates(module, 20)
@@ -444,7 +444,7 @@ def test_copies_of_published_fragments(data_folder, entries: bool) -> None:
 
 
 def test_the_original_file_of_blocks_is_read(tmp_path: Path, data_folder, monkeypatch) -> None:
-    from gfn_design.data import registry
+    from gfn_design.files import registry
 
     published = json.loads((data_folder / "seh_mpnn" / "blocks_pdb_105.json").read_text())
     names = {str(i): block["smiles"] for i, block in enumerate(published["blocks"])}
@@ -602,12 +602,12 @@ def test_the_least_reward_is_that_of_an_object():
     objective = TrajectoryBalance(min_log_reward=-1.0)
     module = GFlowNet(environment, objective).use(FunctionData(lambda texts: [0.9] * len(texts)))
     states = finished(environment)
-    share = module.state_reward()(states).double()
+    share = module.learned_reward()(states).double()
     torch.testing.assert_close(
         share, math.log(0.9) - environment.log_copies(states), atol=1e-6, rtol=0
     )
     assert float(share.min()) < -1
     low = GFlowNet(environment, TrajectoryBalance(min_log_reward=-1.0))
     low.use(FunctionData(lambda texts: [1e-3] * len(texts)))
-    floored = low.state_reward()(states).double()
+    floored = low.learned_reward()(states).double()
     torch.testing.assert_close(floored, -1 - environment.log_copies(states), atol=1e-6, rtol=0)

@@ -133,8 +133,8 @@ def test_parameters_are_the_same_after_a_resume(method, tmp_path):
         weights_only=True,
     )
     assert resumed.global_step == 6
-    assert second.draws == whole.draws == 6 // whole.updates
-    assert second.trajectories == 32 * second.draws
+    assert second.tally.draws == whole.tally.draws == 6 // whole.learner.updates
+    assert second.tally.trajectories == 32 * second.tally.draws
     changed = 0
     for name, value in whole.state_dict().items():
         if isinstance(value, torch.Tensor):
@@ -142,8 +142,8 @@ def test_parameters_are_the_same_after_a_resume(method, tmp_path):
             changed += name in start and not torch.equal(value, start[name])
     assert changed >= 0.9 * len(start)
     for model in (whole, second):
-        model.found.update(lambda keys: keys)
-    assert torch.equal(whole.found.keys, second.found.keys)
+        model.tally.seen.update(lambda keys: keys)
+    assert torch.equal(whole.tally.seen.keys, second.tally.seen.keys)
     for a, b in zip(
         whole.optimizers().optimizer.state.values(),
         second.optimizers().optimizer.state.values(),
@@ -187,7 +187,7 @@ def test_clipping_and_accumulation_are_the_trainer_s(tmp_path):
     run = trainer(tmp_path, 2, gradient_clip_val=1.0, accumulate_grad_batches=3)
     model = gflownet()
     run.fit(model, datamodule=HypergridData())
-    assert int(model.draws) == 6
+    assert int(model.tally.draws) == 6
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
@@ -278,7 +278,7 @@ class Record(Callback):
     def on_train_end(self, trainer, module):
         objects = module(64, 0, 0).objects
         weights = torch.cat([p.detach().flatten() for p in module.parameters()])
-        torch.save({"objects": objects, "weights": weights, "found": module.found.keys},
+        torch.save({"objects": objects, "weights": weights, "found": module.tally.seen.keys},
                    f"{sys.argv[1]}/rank{trainer.global_rank}.pt")
 
 seed_everything(0, workers=True, verbose=False)

@@ -43,9 +43,9 @@ from gfn_design import (
     TrustRegion,
     check_environment,
 )
-from gfn_design.guides import RewardGuide
-from gfn_design.report.saving import SaveLast
+from gfn_design.objectives.guides import RewardGuide
 from gfn_design.rewards.reward import TableScore
+from gfn_design.runs.saving import SaveLast
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU here")
 GPU = torch.device("cuda")
@@ -165,7 +165,8 @@ def test_a_compiled_training_step_is_the_same(environment, objective, backward):
         for compiled in BOTH
     )
     assert_same_training([plain, fast])
-    part = fast.play if fast.static else fast.walks.walk
+    engine = fast.engine
+    part = engine.play if engine.whole else engine.rollout.take_steps
     assert part.run is not part.function  # it did compile
 
 
@@ -206,7 +207,7 @@ def test_training_on_a_gpu_comes_to_the_target_and_resumes(environment, compiled
     trainer(tmp_path, enable_checkpointing=True, max_steps=1500, **options).fit(
         resumed, datamodule=data, ckpt_path=last, weights_only=True
     )
-    assert resumed.trajectories == 1500 * 128
+    assert resumed.tally.trajectories == 1500 * 128
     on_gpu = resumed.to(GPU).evaluate().metrics["D_TV"]
     on_cpu = resumed.cpu().evaluate().metrics["D_TV"]
     assert on_gpu == pytest.approx(on_cpu, abs=1e-4)

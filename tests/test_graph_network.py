@@ -17,8 +17,8 @@ from gfn_design import (
     Sequence,
     TrajectoryBalance,
 )
-from gfn_design.compiled import set_gradients
 from gfn_design.environments.graph import ActionLayout, slot_pairs
+from gfn_design.fast.step import set_gradients
 
 KINDS = ("gine", "transformer")
 ATOMS = Atoms("CNO", 5, numbered=0)
@@ -143,7 +143,7 @@ def test_every_parameter_learns(kind, backward):
     objective = TrajectoryBalance() if backward != "uniform" else ActorCritic()
     model = GFlowNet(environment, objective, network, network, backward, batch_size=8, seed=0)
     model.use(FunctionData(lambda texts: [float(len(text)) for text in texts]))
-    _, losses, gradients = model.batch()
+    _, losses, gradients = model.next_step()
     set_gradients(model.configure_optimizers(), losses, gradients)
     assert all(parameter.grad is not None for parameter in model.policy.parameters())
 

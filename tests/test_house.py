@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gfn_design.config import import_class, source
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT.glob("docs/**/*.md")
 PROGRAMS = sorted([*ROOT.glob("benchmarks/**/*.py"), *DOCS, ROOT / "README.md"])
@@ -40,3 +42,10 @@ def test_what_is_imported_from_the_package_is_there(path: Path) -> None:
                     name = f"{node.module}.{alias.name}"
                     is_module = hasattr(module, "__path__") and find_spec(name) is not None
                     assert is_module or hasattr(module, alias.name), name
+
+
+def test_a_public_name_is_found_by_a_module_that_it_was_in_before() -> None:
+    assert import_class("gfn_design.environments.fragments.Fragments").__name__ == "Fragments"
+    found = source.find("gfn_design.environments.fragments.Fragments")
+    assert found is not None
+    assert source.find("gfn_design.environments.fragments.Nothing") is None

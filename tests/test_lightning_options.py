@@ -87,6 +87,6 @@ def test_a_model_can_be_copied_and_averaged_after_training():
     }
     Trainer(**options).fit(model, datamodule=MotifData("FOXA1"))
     twin = copy.deepcopy(model)
-    assert twin.trajectories == model.trajectories == 40
+    assert twin.tally.trajectories == model.tally.trajectories == 40
     Trainer(**options, callbacks=[EMAWeightAveraging()]).fit(model, datamodule=MotifData("FOXA1"))
-    assert model.trajectories == 80
+    assert model.tally.trajectories == 80

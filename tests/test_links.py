@@ -8,12 +8,12 @@ import torch
 from rdkit import Chem
 
 from gfn_design import GFlowNet, MoleculeData, TrajectoryBalance
+from gfn_design.contract.check import check_environment
 from gfn_design.data.molecules import Term
-from gfn_design.environments import links
-from gfn_design.environments.check import check_environment
-from gfn_design.environments.fragments import Fragments
-from gfn_design.environments.mining import mine
-from gfn_design.environments.vocabulary import (
+from gfn_design.environments.molecules import links
+from gfn_design.environments.molecules.fragments import Fragments
+from gfn_design.environments.molecules.mining import mine
+from gfn_design.environments.molecules.vocabulary import (
     Fragment,
     marked,
     read_vocabulary,
@@ -22,7 +22,7 @@ from gfn_design.environments.vocabulary import (
 from gfn_design.errors import InputError
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.trajectories import sample
+from gfn_design.sampling.rollout import sample
 
 SERIES = [
     "CC(=O)Nc1ccc(O)cc1",

@@ -53,7 +53,6 @@ from gfn_design import (
     sample_backward,
     score,
 )
-from gfn_design.guides import RewardGuide, StopGuide
 from gfn_design.objectives.backward import (
     BackwardActorCritic,
     BackwardBalance,
@@ -69,6 +68,7 @@ from gfn_design.objectives.balance import (
     penalty,
     piece_weights,
 )
+from gfn_design.objectives.guides import RewardGuide, StopGuide
 from gfn_design.sampling.noise import uniform_noise
 
 SHAPES, WEIGHTINGS = get_args(Shape), get_args(Weighting)
@@ -510,7 +510,7 @@ def test_gradients_reach_only_what_they_should(environment, make, how):
     if not alone:
         options["backward_objective"] = how()
     model = build(environment, objective, **options).use(data_of(environment))
-    _, losses, _ = model.batch()
+    _, losses, _ = model.next_step()
     wanted = {name: set(parts) for name, parts in LEARNS[make].items()}
     if how == "learned":
         wanted["balance"] |= {"policy.backward_policy"}
@@ -526,7 +526,7 @@ def test_a_batch_that_stops_at_once_leaves_the_backward_policy_alone(how):
         objective = TrajectoryBalance(log_z=0.0)
         model = build(environment, objective, backward="learned", backward_objective=back)
         model.policy.forward_policy.layers[-1].bias.data[-1] = 50.0
-        batch, losses, _ = model.use(HypergridData()).batch()
+        batch, losses, _ = model.use(HypergridData()).next_step()
         assert batch.drawn.alive.shape == (32, 1)
         sum(losses.values()).backward()
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -739,7 +739,7 @@ def test_the_guide_sees_the_batch_before_it_guides():
     model = guide_of(environment, RewardGuide()).use(data_of(environment))
     guide = model.backward_objective.guide
     for batches in (1, 2):
-        batch, losses, _ = model.batch()
+        batch, losses, _ = model.next_step()
         source = environment.state_index(environment.initial(1))
         assert float(guide.counts[source]) == 32 * batches
         assert (guide.counts[environment.state_index(batch.drawn.objects)] >= 1).all()
@@ -828,7 +828,7 @@ import sys, torch
 from functools import partial
 from lightning.pytorch import Callback, Trainer, seed_everything
 from gfn_design import MLP, ActorCritic, GFlowNet, Hypergrid, HypergridData
-from gfn_design.guides import StopGuide
+from gfn_design.objectives.guides import StopGuide
 from gfn_design.objectives.backward import BackwardActorCritic
 
 class Record(Callback):

@@ -19,7 +19,9 @@ from gfn_design.objectives.balance import TrajectoryBalance
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.noise import uniform_noise
-from gfn_design.sampling.trajectories import Scored, Trajectories, sample, score
+from gfn_design.sampling.rollout import sample
+from gfn_design.sampling.scoring import score
+from gfn_design.sampling.trajectories import Scored, Trajectories
 
 CPU = torch.device("cpu")
 

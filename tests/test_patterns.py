@@ -10,8 +10,8 @@ from gfn_design import (
     Sequence,
 )
 from gfn_design.environments.base import Environment
-from gfn_design.objectives.trust_region import fisher_product
 from gfn_design.policies.patterns import Patterns
+from gfn_design.training.trust_region import fisher_product
 
 
 def some_states(environment: Environment) -> torch.Tensor:

@@ -35,8 +35,11 @@ from gfn_design import (
 from gfn_design.files.checkpoints import load_checkpoint
 from gfn_design.ranks import begin
 from gfn_design.sampling.noise import uniform_noise
-from gfn_design.sampling.trajectories import Trajectories, sample, score
-from gfn_design.training_step import Batch, losses
+from gfn_design.sampling.rollout import sample
+from gfn_design.sampling.scoring import score
+from gfn_design.sampling.trajectories import Trajectories
+from gfn_design.training.batches import Batch, Parts
+from gfn_design.training.engine import Engine
 
 SMALL = partial(MLP, width=8, depth=1)
 WEIGHTINGS = ("geometric_within", "geometric", "equal", "equal_within", "trajectory", "transition")
@@ -62,8 +65,8 @@ METHODS = {
 class Double(Policy):
     """A policy whose log-probabilities are no rounder than its weights."""
 
-    def forward_log_probs(self, states, legal, dtype=torch.float64, known=None):
-        return super().forward_log_probs(states, legal, dtype, known)
+    def forward_log_probs(self, states, legal, dtype=torch.float64):
+        return super().forward_log_probs(states, legal, dtype)
 
 
 def gradients(name, rank=0, ranks=1):
@@ -99,7 +102,7 @@ def gradients(name, rank=0, ranks=1):
     batch = Batch(part, then if objective.on_policy else None, at)
     if heads > 1:
         batch = batch._replace(learns=learns[rows])
-    found = losses(*modules, back, None, batch, None)
+    found = Engine(Parts(*modules, back)).learn(batch).losses
     torch.Tensor.float = single
     torch.set_default_dtype(torch.float32)
     trained = [*policy.named_parameters(), *objective.named_parameters()]

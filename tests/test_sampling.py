@@ -13,11 +13,15 @@ from torch import nn
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence
 from gfn_design.evaluation.exact import target_distribution, terminating_distribution
+from gfn_design.fast.rollout import RollOut
+from gfn_design.fast.scoring import score as score_fast
 from gfn_design.policies.mlp import MLP
-from gfn_design.policies.policy import Policy, masked_log_softmax
-from gfn_design.sampling.found import Found, object_keys
+from gfn_design.policies.policy import Policy
 from gfn_design.sampling.noise import CANDIDATES, EVALUATION, TRAINING, uniform_noise
-from gfn_design.sampling.trajectories import choose, sample, sample_backward, score
+from gfn_design.sampling.rollout import choose, sample, sample_backward
+from gfn_design.sampling.scoring import score
+from gfn_design.sampling.seen_objects import SeenObjects, object_keys
+from gfn_design.tensors import masked_log_softmax
 
 CPU = torch.device("cpu")
 ORDERS = ["append", "prepend-append", "any"]
@@ -42,8 +46,10 @@ class Tabular(nn.Module):
             for n in (environment.n_actions, environment.n_backward_actions, 1)
         )
 
-    shared = False
-    backward_critic = None
+    prior = None
+
+    def backward_value(self, states):
+        return None
 
     def forward_log_probs(self, states, legal, dtype=torch.float32):
         logits = self.forward_logits[self.environment.state_index(states)]
@@ -368,7 +374,7 @@ def test_a_network_sees_each_state_once(environment):
     policy, rows = spied(environment, "learned")
     drawn = sample(environment, policy, noise(environment, 30))
     rows()
-    score(environment, policy, drawn)
+    score_fast(environment, policy, drawn)
     moves = drawn.alive & (drawn.actions != environment.stop)
     left = environment.state_index(drawn.states[:, :-1])[drawn.alive].unique()
     entered = environment.state_index(drawn.states[:, 1:])[moves].unique()
@@ -386,7 +392,7 @@ def test_a_shared_network_is_evaluated_once():
     policy, rows = spied(environment, "shared")
     drawn = sample(environment, policy, noise(environment, 30))
     rows()
-    scored = score(environment, policy, drawn)
+    scored = score_fast(environment, policy, drawn)
     states = environment.state_index(drawn.states).unique()
     assert rows() == [len(states), len(states)]
     inner = drawn.states[:, 1][drawn.states[:, 1].any(1)]
@@ -417,7 +423,7 @@ def test_trajectories_that_have_stopped_are_dropped():
     policy, rows = spied(environment, "uniform")
     with torch.no_grad():
         policy.forward_policy.network.layers[-1].bias[environment.stop] -= 2
-    drawn = sample(environment, policy, noise(environment, 100))
+    drawn = RollOut(environment).sample(policy, noise(environment, 100))
     alive = drawn.alive.sum(0).tolist()
     assert sum(alive) < rows()[0] < 2 * sum(alive) + 8 * 100
     assert drawn.alive.shape[1] > 40
@@ -476,7 +482,7 @@ def test_found_counts_as_sets_do(environment):
     generator = torch.Generator().manual_seed(0)
     size = environment.slot_sizes[0]
     pool = torch.randint(size, (300, len(environment.slot_sizes)), generator=generator)
-    found, texts = Found(environment), set()
+    found, texts = SeenObjects(environment), set()
     assert len(found) == found.count(pool) == 0
     for turn in range(6):
         for _ in range(turn):  # several batches between updates, and none
@@ -494,7 +500,7 @@ def test_found_counts_as_sets_do(environment):
 
 def test_found_merges_what_other_ranks_found():
     environment = Hypergrid(1, 9)
-    found = Found(environment)
+    found = SeenObjects(environment)
     found.add(torch.tensor([[3], [3], [5]]))
     found.update(lambda keys: torch.stack([keys, torch.tensor([5, 7, 8])]))
     assert found.keys.tolist() == [3, 5, 7, 8]

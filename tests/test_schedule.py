@@ -58,7 +58,7 @@ def test_a_resumed_run_goes_on_with_its_learning_rates(tmp_path):
     run = fit(whole, tmp_path, 16)
     fit(first, tmp_path, 7).save_checkpoint(tmp_path / "at_7.ckpt")
     resumed = fit(second, tmp_path, 16, tmp_path / "at_7.ckpt")
-    assert whole.draws == second.draws == 6
+    assert whole.tally.draws == second.tally.draws == 6
     for name, value in whole.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
     rates = [[group["lr"] for group in r.optimizers[0].param_groups] for r in (run, resumed)]

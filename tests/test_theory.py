@@ -46,12 +46,12 @@ from gfn_design import (
     TrajectoryLikelihood,
     TrustRegion,
 )
-from gfn_design.compiled import set_gradients
+from gfn_design.fast.step import set_gradients
 from gfn_design.objectives.actor_critic import step_costs, temporal_difference
 from gfn_design.objectives.balance import Shape, Weighting
-from gfn_design.objectives.trust_region import conjugate_gradient, fisher_product
-from gfn_design.policies.policy import masked_log_softmax
-from gfn_design.sampling.trajectories import edge_flows
+from gfn_design.sampling.scoring import edge_flows
+from gfn_design.tensors import masked_log_softmax
+from gfn_design.training.trust_region import conjugate_gradient, fisher_product
 
 SHAPES, WEIGHTINGS = get_args(Shape), get_args(Weighting)
 
@@ -624,7 +624,7 @@ def test_a_step_of_the_trust_region_is_the_analytic_one():
     objective = TrustRegion(delta, damping, conjugate_steps=60)
     model = GFlowNet(environment, objective, lambda environment, _: Table(environment), seed=0)
     optimizer = model.use(HypergridData()).configure_optimizers()
-    batch, losses, gradients = model.batch()
+    batch, losses, gradients = model.next_step()
     set_gradients(optimizer, losses, gradients)
     logits = model.policy.forward_policy.logits
     old, g = logits.detach().double().clone(), logits.grad.double().flatten()

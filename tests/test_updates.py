@@ -30,18 +30,22 @@ from gfn_design import (
     sample,
     sample_backward,
 )
-from gfn_design.compiled import set_gradients
-from gfn_design.objectives.trust_region import (
+from gfn_design.fast.rollout import RollOut
+from gfn_design.fast.scoring import score as score_fast
+from gfn_design.fast.step import set_gradients
+from gfn_design.policies.policy import Policy
+from gfn_design.runs.log import CSVLog
+from gfn_design.sampling.exploration import Explorer, FollowsMember
+from gfn_design.sampling.noise import uniform_noise
+from gfn_design.sampling.prioritized import steps_of
+from gfn_design.sampling.scoring import score
+from gfn_design.sampling.trajectories import Trajectories, concatenate
+from gfn_design.tensors import masked_log_softmax
+from gfn_design.training.trust_region import (
     TwiceDifferentiable,
     conjugate_gradient,
     fisher_product,
 )
-from gfn_design.policies.policy import Policy, masked_log_softmax
-from gfn_design.report.log import CSVLog
-from gfn_design.sampling.exploration import Explorer
-from gfn_design.sampling.noise import uniform_noise
-from gfn_design.sampling.prioritized import steps_of
-from gfn_design.sampling.trajectories import concatenate, score
 
 CPU = torch.device("cpu")
 SMALL = partial(MLP, width=32, depth=2)
@@ -115,7 +119,7 @@ def test_a_step_stays_in_the_trust_region_and_improves_the_surrogate(delta, shar
     moved = []
     for _ in range(10):
         start = {name: p.clone() for name, p in model.policy.forward_policy.named_parameters()}
-        batch, losses, gradients = model.batch()
+        batch, losses, gradients = model.next_step()
         set_gradients(optimizer, losses, gradients)
         optimizer.step()
         old = Policy(model.environment, SMALL)
@@ -132,7 +136,7 @@ def test_a_step_that_fails_leaves_the_policy_as_it_was(monkeypatch):
     model = gflownet(TrustRegion(backtracks=3))
     optimizer = model.configure_optimizers()
     start = {name: p.clone() for name, p in model.policy.named_parameters()}
-    _, losses, gradients = model.batch()
+    _, losses, gradients = model.next_step()
     set_gradients(optimizer, losses, gradients)
     for p in model.policy.forward_policy.parameters():
         p.grad = -p.grad  # uphill: the surrogate cannot fall
@@ -170,7 +174,7 @@ def test_the_first_update_of_a_clipped_policy_is_a_policy_gradient():
     models = [gflownet(ClippedPolicy(), updates=3), gflownet(ActorCritic())]
     gradients = []
     for model in models:
-        _, losses, _ = model.batch()
+        _, losses, _ = model.next_step()
         losses["policy"].backward()
         network = model.policy.forward_policy
         gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
@@ -182,14 +186,14 @@ def test_a_batch_serves_as_many_updates_as_asked():
     optimizer = model.configure_optimizers()
     seen = []
     for _ in range(6):
-        batch, losses, gradients = model.batch()
+        batch, losses, gradients = model.next_step()
         set_gradients(optimizer, losses, gradients)
         optimizer.step()
         seen.append(batch)
     assert seen[0] is seen[1] is seen[2]
     assert seen[3] is seen[4] is seen[5]
     assert seen[2] is not seen[3]
-    assert model.draws == 2
+    assert model.tally.draws == 2
     then = seen[3].then  # by the policy that drew, not by the present one
     now = score(model.environment, model.policy, seen[3].drawn)
     assert (now.log_pf - then.log_pf).abs().max() > 1e-4
@@ -198,7 +202,7 @@ def test_a_batch_serves_as_many_updates_as_asked():
 def test_clipping_stops_what_has_gone_far_enough():
     """Where the ratio is beyond the clip and the advantage says further, there is no slope."""
     model = gflownet(ClippedPolicy(clip=0.1), updates=2)
-    batch, _, _ = model.batch()
+    batch, _, _ = model.next_step()
     then = batch.then
     advantage, _, _ = model.objective.advantages(then)
     lower = then.log_pf - 0.5 * (advantage > 0).float() + 0.5 * (advantage < 0).float()
@@ -241,7 +245,7 @@ def test_soft_q_regresses_on_the_slow_copy():
     for _ in range(3):
         before = [p.clone() for p in model.slow.parameters()]
         fast = [p.clone() for p in model.policy.parameters()]
-        _, losses, gradients = model.batch()
+        _, losses, gradients = model.next_step()
         for was, p, q in zip(before, fast, model.slow.parameters(), strict=True):
             torch.testing.assert_close(q, (was + p) / 2)
         set_gradients(optimizer, losses, gradients)
@@ -253,7 +257,7 @@ def test_soft_q_regresses_on_the_slow_copy():
 def test_without_a_copy_soft_q_is_half_of_huber_detailed_balance_to_first_order():
     """The same residual; its target is a constant."""
     model = gflownet(DetailedBalance(min_log_reward=-12.0))
-    batch, _, _ = model.batch()
+    batch, _, _ = model.next_step()
     now = score(model.environment, model.policy, batch.drawn)
     ours = SoftQ(munchausen=0.0, rate=1.0)(now, now.detach())["q"]
     slope = torch.autograd.grad(ours, now.value, retain_graph=True)[0]
@@ -324,13 +328,13 @@ def replay_of(replay, best):
 def test_replayed_trajectories_are_learned_from_beside_the_new():
     model = gflownet(TrajectoryBalance(), replay=Replay(16), batch_size=8)
     for expected in (8, 16):
-        batch, _, _ = model.batch()
+        batch, _, _ = model.next_step()
         assert len(batch.drawn.actions) == 8
-        assert len(model.replay) == expected
-        whole = model._with_replayed(batch).drawn
+        assert len(model.learner.replay) == expected
+        whole = model.learner._with_replayed(batch).drawn
         assert len(whole.actions) == 24
         assert torch.equal(whole.log_reward[:8], batch.drawn.log_reward)
-        kept = {tuple(x) for x in model.replay.objects.tolist()}
+        kept = {tuple(x) for x in model.learner.replay.objects.tolist()}
         assert {tuple(x) for x in whole.objects.tolist()} <= kept
         rewards = model.log_reward(whole.objects)
         torch.testing.assert_close(whole.log_reward, rewards - model.objective.log_scale)
@@ -374,7 +378,7 @@ def test_an_explorer_mixes_a_flattened_policy_with_even_choice():
 def test_exploration_changes_the_draws_and_not_the_scores():
     plain = gflownet(TrajectoryBalance())
     wild = gflownet(TrajectoryBalance(), exploration=Exploration(epsilon=1.0, decay=0.5))
-    batches = [model.batch()[0] for model in (plain, wild)]
+    batches = [model.next_step()[0] for model in (plain, wild)]
     lengths = [float(batch.drawn.alive.sum(1).float().mean()) for batch in batches]
     assert lengths[0] != lengths[1]
     assert float(wild.exploration.epsilon) == 0.5
@@ -465,7 +469,7 @@ def test_a_trajectory_follows_its_head_from_first_to_last(environment):
         def forward_log_probs(self, states, legal):
             return policy.head_log_probs(states, legal)[:, self.k]
 
-    drawn = sample(environment, policy, uniform, head=head)
+    drawn = RollOut(environment).sample(FollowsMember(policy, head), uniform)
     alone = [sample(environment, Alone(k), uniform) for k in range(3)]
     for k in range(3):
         assert torch.equal(drawn.objects[head == k], alone[k].objects[head == k])
@@ -481,7 +485,12 @@ def test_each_head_scores_what_it_learns_from(environment):
     learns = torch.rand(8, 3) < 0.5
     learns[2] = False
     plain = score(environment, policy, drawn, all_actions=True)
-    found = score(environment, policy, drawn, all_actions=True, learns=learns)
+    row, member = learns.nonzero(as_tuple=True)
+    several = Trajectories(*(x[row] for x in drawn))
+    found = score(environment, FollowsMember(policy, member), several, all_actions=True)
+    fast = score_fast(environment, FollowsMember(policy, member), several, all_actions=True)
+    for name in ("log_pf", "log_pb", "value", "alive", "stops", "moves", "log_reward"):
+        torch.testing.assert_close(getattr(found, name), getattr(fast, name))
     pairs = learns.nonzero().tolist()
     assert len(found.alive) == len(pairs) > 3
     for place, (i, k) in enumerate(pairs):
@@ -510,7 +519,7 @@ def test_heads_learn_and_random_priors_do_not():
     )
     optimizer = model.configure_optimizers()
     before = [p.clone() for p in model.policy.random_policy.parameters()]
-    batch, losses, gradients = model.batch()
+    batch, losses, gradients = model.next_step()
     assert batch.learns.shape == (64 + 16, 3)
     set_gradients(optimizer, losses, gradients)
     last = model.policy.forward_policy.layers[-1].weight.grad.view(3, 3, -1)
@@ -600,8 +609,8 @@ def test_the_oldest_steps_make_room_for_new_ones_which_come_first():
 def test_soft_q_learns_from_the_replayed_steps_alone():
     """Each counts by its weight, the step beside it not at all."""
     model = gflownet(SoftQ(), replay=PrioritizedReplay(50, 1000))
-    _, losses, _ = model.batch()
-    replay, errors = model.replay, model.objective.errors
+    _, losses, _ = model.next_step()
+    replay, errors = model.learner.replay, model.objective.errors
     assert errors.shape == (50, 2)
     step = replay.pieces[-1][replay.rows]
     error = errors.gather(1, step[:, None])[:, 0]
@@ -619,7 +628,7 @@ def test_the_likelihood_of_trajectories_hides_the_backward_policy_behind_its_cop
     model = gflownet(TrajectoryBalance(), Hypergrid(2, 5), **options)
     for p in model.policy.backward_policy.parameters():
         torch.nn.init.normal_(p)
-    batch, losses, _ = model.batch()
+    batch, losses, _ = model.next_step()
     with torch.no_grad():
         fast, slow = (score(model.environment, p, batch.drawn) for p in (model.policy, model.slow))
         assert (fast.log_pb - slow.log_pb).abs().max() > 0.1
@@ -640,7 +649,7 @@ def test_the_costs_of_a_policy_gradient_are_those_of_the_copy():
     model = gflownet(ActorCritic(), Hypergrid(2, 5), **options)
     for p in model.policy.backward_policy.parameters():
         torch.nn.init.normal_(p)
-    batch, losses, _ = model.batch()
+    batch, losses, _ = model.next_step()
     with torch.no_grad():
         then = score(model.environment, model.policy, batch.drawn)
         slow = score(model.environment, model.slow, batch.drawn)

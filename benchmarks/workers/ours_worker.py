@@ -11,13 +11,13 @@ from lightning.pytorch import Callback, Trainer
 from protocol import Harness, serve, stop_bias
 
 from gfn_design import GFlowNet, Hypergrid, Sequence, TrajectoryBalance
-from gfn_design.burst import SECONDS
-from gfn_design.compiled import set_gradients
 from gfn_design.data.base import DataModule
+from gfn_design.fast.bursts import SECONDS
+from gfn_design.fast.step import set_gradients
 from gfn_design.policies.mlp import MLP
-from gfn_design.report.log import CSVLog, Progress
-from gfn_design.report.saving import SaveLast
 from gfn_design.rewards.reward import HypergridScore, Reward, TableScore
+from gfn_design.runs.log import CSVLog, Progress
+from gfn_design.runs.saving import SaveLast
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -73,17 +73,17 @@ def prepare(task):
 
     def rollout(n):
         for _ in range(n):
-            module(module.batch_size, 0, module.draws)
-            module.draws += 1
+            module(module.batch_size, 0, module.tally.draws)
+            module.tally.draws += 1
 
     def step(n):
         while n:
-            if loop := module.loop_of(optimizer):
-                batches = min(n, module.burst, loop.room(SECONDS))
-                loop.learn(batches, lambda: None)
+            if loop := module.engine.loop_of(module, optimizer):
+                batches = min(n, module.engine.batches_per_step, loop.room(SECONDS))
+                loop.run(module.next_noise(batches), module.tally, lambda: None)
                 n -= batches
             else:
-                _, losses, gradients = module.batch()
+                _, losses, gradients = module.next_step()
                 set_gradients(optimizer, losses, gradients)
                 optimizer.step()
                 n -= 1
@@ -106,7 +106,7 @@ class Turns(Callback):
     def on_train_batch_end(self, trainer, *_):
         now = perf_counter()
         if self.until is None:  # all is compiled and warm after a second
-            if self.module.looping and not self.module.looped:
+            if self.module.engine.looping and not self.module.engine.loop:
                 return
             self.steps = self.steps or trainer.global_step
             if self.steps == trainer.global_step:

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gfn_design.data.registry import SOURCES, content_sha256
-from gfn_design.environments.blocks import BLOCKS, block_smiles
+from gfn_design.environments.molecules.chains import BLOCKS, block_smiles
 from gfn_design.errors import InputError
+from gfn_design.files.registry import SOURCES, content_sha256
 
 LENGTH = 5
 

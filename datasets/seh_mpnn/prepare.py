@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from gfn_design.data.registry import MODEL_SOURCES
 from gfn_design.errors import InputError
+from gfn_design.files.registry import MODEL_SOURCES
 
 ARRAYS = 22
 SHAPES = {  # by place in the file; those left out belong to a head that scores stems

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gfn_design.data.registry import SOURCES, content_sha256
 from gfn_design.data.tables import diverse_modes, kmer_scores
 from gfn_design.errors import InputError
+from gfn_design.files.registry import SOURCES, content_sha256
 
 
 def prepare(text: Path, output: Path) -> None:

@@ -12,7 +12,7 @@ from gfn_design.compare.grid import Grid
 from gfn_design.compare.runner import Point, points
 from gfn_design.compare.statistics import LEVEL, Judgement, Verdict, judge
 from gfn_design.files.whole import whole_files
-from gfn_design.report import plots
+from gfn_design.results import plots
 
 # The metric that methods are judged by, the first there is, and whether smaller ones are better.
 DECISIVE = {"D_TV": True, "log_z_bound": False}

@@ -26,11 +26,16 @@ from gfn_design.config import dump
 from gfn_design.errors import InputError
 from gfn_design.files.run_folder import CONFIG, LOG, has_checkpoint
 from gfn_design.files.whole import make_folder, write_whole
-from gfn_design.run import prepare
+from gfn_design.runs.run import prepare
 
 GRID, SOURCES, OUTPUT, LOCK = "compare.yaml", "sources.yaml", "output.txt", ".lock"
 PROCESSES = multiprocessing.get_context("forkserver")
-IMPORTS = ["gfn_design.run", "matplotlib.figure", "matplotlib.backends.backend_agg", "logomaker"]
+IMPORTS = [
+    "gfn_design.runs.run",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "logomaker",
+]
 
 
 class Point(NamedTuple):
@@ -146,7 +151,7 @@ def _try_out(cells: Iterable[Cell], grid: Grid, folder: Path) -> None:
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
         each = module.batch_size * trainer.world_size * trainer.accumulate_grad_batches
-        drawn = each * trainer.max_steps // module.updates
+        drawn = each * trainer.max_steps // module.learner.updates
         if drawn != cell.trajectories:
             raise InputError(
                 f"{name}: would draw {drawn:,} trajectories and not {cell.trajectories:,}; set "

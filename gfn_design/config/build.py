@@ -41,7 +41,7 @@ def import_class(class_path: str) -> Callable[..., Any]:
     module, _, name = class_path.rpartition(".")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's own package
-    return getattr(importlib.import_module(module or source.PACKAGE), name)
+    return getattr(importlib.import_module(source.present(module)), name)
 
 
 def _import_file(file: Path) -> ModuleType:

@@ -108,7 +108,15 @@ def _place(class_path: str) -> tuple[Path | None, str]:
     if colon:
         return Path(file.removesuffix(".py")), name
     module, _, name = class_path.rpartition(".")
-    return _base(module or PACKAGE), name
+    return _base(present(module)), name
+
+
+def present(module: str) -> str:
+    """The module, or the package itself for what it exports and had in another module before."""
+    if module.startswith(f"{PACKAGE}."):
+        base = _base(module)
+        return module if base and _file(base) else PACKAGE
+    return module or PACKAGE
 
 
 def _base(module: str) -> Path | None:

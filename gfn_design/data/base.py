@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
 from gfn_design.environments.base import Environment
+from gfn_design.ranks import joined
 from gfn_design.rewards.reward import Reward
 
 
@@ -101,6 +102,14 @@ class DataModule(LightningDataModule):
     def counts(self) -> dict[str, float]:
         """What has been counted since the start, for the log: numbers by name."""
         return {}
+
+    def counts_of_all(self) -> dict[str, float]:
+        """What all processes that train together have counted."""
+        counts = self.counts()
+        if not counts:
+            return {}
+        total = joined(torch.tensor([*counts.values()], dtype=torch.float64))
+        return dict(zip(counts, total.view(-1, len(counts)).sum(0).tolist(), strict=True))
 
     def remarks(self) -> list[str]:
         """What a person should know of the data that was taken: sentences."""

@@ -13,7 +13,7 @@ from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.environments.dag import DAG
 from gfn_design.errors import InputError
-from gfn_design.evaluation.structure import structure_metrics
+from gfn_design.metrics.structure import structure_metrics
 from gfn_design.rewards.dag_score import DAGScore, Prior, bde_scores, bge_scores, structure_prior
 from gfn_design.rewards.reward import LogReward, Reward
 
@@ -244,7 +244,7 @@ class SachsData(StructureData):
 
     def _read(self) -> NDArray[np.float64]:
         """The measurements, a row for each cell."""
-        from gfn_design.data.registry import locate
+        from gfn_design.files.registry import locate
 
         observed = self.cells == "observational"
         path = locate("sachs_observational" if observed else "sachs_interventional_discrete")

@@ -9,7 +9,7 @@ from torch import Tensor
 from gfn_design.data.base import DataModule
 from gfn_design.data.tasks import best_of, spell
 from gfn_design.environments.base import Environment
-from gfn_design.environments.blocks import BLOCKS, block_smiles
+from gfn_design.environments.molecules.chains import BLOCKS, block_smiles
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.rewards.reward import Reward, TableScore
@@ -102,7 +102,7 @@ class BlocksData(DataModule):
 
 
 def _qm9() -> np.ndarray:
-    from gfn_design.data.registry import table_scores
+    from gfn_design.files.registry import table_scores
 
     return table_scores("qm9")
 

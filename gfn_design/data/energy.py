@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from gfn_design.data.registry import SOURCES
 from gfn_design.data.tasks import KmerData, best_of, spell
 from gfn_design.environments.base import Environment
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
+from gfn_design.files.registry import SOURCES
 
 BOX = "CACGTG"  # between the two halves of a sequence of PHO4 and CBF1, in every site
 

@@ -174,7 +174,7 @@ class MoleculeData(ScoredData):
     def prepare_data(self) -> None:
         names = [property_name(term.property) for term in self.terms if term.property is not None]
         if any(name in PROXIES for name in names):
-            from gfn_design.data.registry import locate
+            from gfn_design.files.registry import locate
 
             locate("seh_mpnn")  # on one process
 

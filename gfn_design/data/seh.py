@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gfn_design.data.registry import cache_folder
 from gfn_design.errors import InputError
+from gfn_design.files.registry import cache_folder
 
 LEAVES = "sehstr/sehstr_gbtr_leaves.npz"  # inside a data folder
 TABLE = "seh_18x6.npy"  # inside the cache

@@ -93,7 +93,7 @@ class KmerData(DataModule):
     @property
     def path(self) -> Path:
         """The table's file; a table known by name is downloaded when it is not at hand."""
-        from gfn_design.data.registry import SOURCES, locate
+        from gfn_design.files.registry import SOURCES, locate
 
         known = [name for name, source in SOURCES.items() if source.holds == self.holds]
         if self.table in known:
@@ -116,8 +116,8 @@ class KmerData(DataModule):
         return self._scores[1]
 
     def _read(self, environment: Environment) -> Tensor:
-        from gfn_design.data.registry import SOURCES
         from gfn_design.data.tables import kmer_scores
+        from gfn_design.files.registry import SOURCES
 
         name = type(self).__name__
         if not isinstance(environment, Sequence) or environment.separator:

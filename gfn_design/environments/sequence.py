@@ -7,13 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gfn_design.environments.blocks import BLOCKS, block_smiles
 from gfn_design.environments.graph import (
     ActionLayout,
     Graph,
     GraphEnvironment,
     dense_to_graph,
 )
+from gfn_design.environments.molecules.chains import BLOCKS, block_smiles
 from gfn_design.errors import InputError
 
 ALPHABETS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY", "bits": "01"}

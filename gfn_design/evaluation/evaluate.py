@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from gfn_design.evaluation import metrics
 from gfn_design.evaluation.exact import Target, terminating_distribution
-from gfn_design.sampling.found import object_keys
+from gfn_design.metrics import distributions as metrics
 from gfn_design.sampling.noise import EVALUATION, HELD_OUT, uniform_noise
-from gfn_design.sampling.trajectories import sample_backward, score
+from gfn_design.sampling.rollout import sample_backward
+from gfn_design.sampling.seen_objects import object_keys
 
 if TYPE_CHECKING:
     from gfn_design.gflownet import GFlowNet
@@ -63,9 +63,9 @@ def evaluate(module: "GFlowNet") -> Evaluation:
         } | module.data.measure(module.environment, target.objects, probability, wanted)
     else:
         probability = None
-        drawn = module.draw(SAMPLES, EVALUATION, module.draws)
+        drawn = module.draw(SAMPLES, EVALUATION, module.tally.draws)
         scores, log_r = module.score_objects(drawn.objects)
-        scored = score(module.environment, module.policy, drawn)
+        scored = module.engine.score(module.policy, drawn)
         of_state = log_r.double() - module.log_copies(drawn.objects)
         bound = (of_state + (scored.log_pb - scored.log_pf).sum(1)).mean()
         result = {
@@ -85,7 +85,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
         equal = torch.full((SAMPLES,), 1 / SAMPLES, dtype=torch.float64)
         result |= module.data.measure(module.environment, drawn.objects.cpu(), equal, None)
     if module.modes is not None:
-        result["modes"] = float(module.found.count(module.modes))
+        result["modes"] = float(module.tally.seen.count(module.modes))
         result["modes_known"] = float(len(module.modes))
     return Evaluation(result, target, probability)
 
@@ -103,7 +103,7 @@ def estimated_log_probability(module: "GFlowNet", objects: Tensor) -> Tensor:
         shape = (len(several), environment.max_steps)
         noise = uniform_noise(shape, objects.device, module.seed, HELD_OUT, 0, turn)
         drawn = sample_backward(environment, module.policy, several, noise)
-        scored = score(environment, module.policy, drawn, relative=False)
+        scored = module.engine.score(module.policy, drawn, relative=False)
         ratio = (scored.log_pf.double() - scored.log_pb.double()).sum(1)
         estimates.append(ratio.view(-1, HISTORIES).logsumexp(1) - math.log(HISTORIES))
     return torch.cat(estimates)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.distinct import one_of_each
+from gfn_design.tensors import one_of_each
 
 CHUNK = 2**16  # states evaluated at once, which bounds memory
 LEAST = -700.0  # log of a probability; the exponential of a smaller one is no float64

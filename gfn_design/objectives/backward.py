@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from gfn_design.errors import InputError
-from gfn_design.guides import Guide
 from gfn_design.objectives.actor_critic import check_lambdas, lambda_sum
 from gfn_design.objectives.base import BackwardObjective
+from gfn_design.objectives.guides import Guide
 from gfn_design.ranks import total
 from gfn_design.sampling.trajectories import Scored, Trajectories, concatenate
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gfn_design.errors import InputError
-from gfn_design.guides import Guide
+from gfn_design.objectives.guides import Guide
 from gfn_design.sampling.trajectories import Scored, Trajectories
 
 DEPTH = 50.0  # nats below the mean reward, under which objects are equally worthless
@@ -134,7 +134,7 @@ class BackwardObjective(nn.Module):
     """Named losses that train the backward policy alone, beside an objective for the forward one.
 
     Args:
-        guide: See `gfn_design.guides`; the step's probability under it comes as
+        guide: See `gfn_design.objectives.guides`; the step's probability under it comes as
             ``Scored.log_guide``.
 
     Attributes:

@@ -10,7 +10,7 @@ from torch_geometric.nn import GINEConv, TransformerConv
 from gfn_design.environments.base import Environment
 from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment, slot_pairs
 from gfn_design.errors import InputError
-from gfn_design.policies.mlp import SlotEmbedding
+from gfn_design.policies.products import SlotEmbedding
 
 BETWEEN, TO_HUB, FROM_HUB = 0, 1, 2  # kinds of edges
 

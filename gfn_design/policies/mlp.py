@@ -1,167 +1,10 @@
 """Multilayer perceptrons over integer states."""
 
-import math
-from collections.abc import Sequence
-from typing import Any, cast
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from gfn_design.environments.base import Environment
-
-FEW_SLOTS = 4  # up to so many, adding up rows is fastest,
-FEW_SLOTS_COMPILED = 8  # and up to so many in a compiled graph, but for its gradient
-FEW_COLUMNS = 96  # up to so many, a one-hot product is
-FEW_COMPILED = 256  # likewise for gradients in a compiled graph, which add up rows one by one
-NARROW = 64  # a product of so many columns is fast, as is one
-WIDE, LANES = 16, 8  # of at least so many, if they are a multiple of this
-MANY = 128  # rows of a product that without a compiler gain by being made as wide
-FEW_ROWS = 128  # a product of fewer rows is taken in pieces, one for each thread,
-PIECE = 64  # of at least so many columns
-
-
-class SlotEmbedding(nn.Module):
-    """One-hot encoding of every slot times a matrix; a blank slot adds nothing.
-
-    Args:
-        slot_sizes: Values each slot of the flattened state can take.
-        width: Numbers in the output.
-    """
-
-    offsets: Tensor
-    slots: Tensor
-    values: Tensor
-
-    def __init__(self, slot_sizes: tuple[int, ...], width: int) -> None:
-        super().__init__()
-        self.columns, sizes = sum(slot_sizes), torch.tensor(slot_sizes)
-        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
-        slots = torch.arange(len(sizes)).repeat_interleave(sizes)
-        self.register_buffer("slots", slots, persistent=False)  # the slot of each column
-        values = torch.arange(self.columns) - self.offsets[slots]
-        self.register_buffer("values", values, persistent=False)
-        # The last row is what a blank slot points at: zero, and without a gradient.
-        bound = 1 / math.sqrt(self.columns)  # as nn.Linear begins
-        weight = torch.empty(self.columns + 1, width).uniform_(-bound, bound)
-        weight[-1] = 0
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.empty(width).uniform_(-bound, bound))
-
-    def forward(self, states: Tensor, known: Tensor | None = None) -> Tensor:
-        """``int64[batch, *state_shape]`` to ``float[batch, width]``; see `affine` about `known`."""
-        states = states.flatten(1)
-        slots, product = states.shape[1], self.columns <= FEW_COLUMNS
-        if not torch.compiler.is_compiling():
-            product = product and slots > FEW_SLOTS
-        elif torch.is_grad_enabled():
-            product = self.columns <= FEW_COMPILED
-            if product and slots <= FEW_SLOTS_COMPILED and known is None:
-                with torch.no_grad():  # the answer from rows, and its gradient from a product
-                    known = self._sum_in_one_kernel(states)
-        elif slots <= FEW_SLOTS_COMPILED:
-            return self._sum_in_one_kernel(states)
-        return self._product(states, known) if product else self._sum(states)
-
-    def _product(self, states: Tensor, known: Tensor | None = None) -> Tensor:
-        one_hot = states.index_select(1, self.slots) == self.values
-        return affine(one_hot.to(self.weight.dtype), self.weight[:-1], self.bias, known)
-
-    def _rows(self, states: Tensor) -> Tensor:
-        return (states + self.offsets).masked_fill(states < 0, self.columns)
-
-    def _sum(self, states: Tensor) -> Tensor:
-        rows, blank = self._rows(states), self.columns
-        if states.shape[1] <= FEW_SLOTS:
-            return F.embedding(rows, self.weight, padding_idx=blank).sum(1) + self.bias
-        summed = F.embedding_bag(rows, self.weight, mode="sum", padding_idx=blank)
-        return summed + self.bias
-
-    def _sum_in_one_kernel(self, states: Tensor) -> Tensor:
-        total: Tensor = self.bias
-        for row in self._rows(states).unbind(1):
-            total = total + F.embedding(row, self.weight)
-        return total
-
-
-def affine(x: Tensor, weight: Tensor, bias: Tensor, known: Tensor | None = None) -> Tensor:
-    """``x @ weight + bias``: `bias` is ``float[outputs]``, and `weight` ``float[inputs, outputs]``.
-
-    If the answer is `known`, ``float[batch, outputs]``, it is not found again, and only its
-    gradient takes products.
-
-    On a CPU a product of a few columns takes several times as long as one that fills vectors, so
-    that a narrow weight is made as wide; a single column has a fast product of its own. In a
-    compiled graph the bias is added by the kernel that goes on from the product: Inductor makes one
-    call of a sum like this, which copies the bias into place first, so that it must not see one.
-    """
-    if known is not None:
-        assert len(known) == len(x)
-        # A view: Dynamo takes the weight itself for one that needs no gradient, and gives zero.
-        return cast(Tensor, _Known.apply(x, weight.view_as(weight), bias, known))
-    compiling, outputs = torch.compiler.is_compiling(), weight.shape[1]
-    if compiling or len(x) >= MANY:
-        weight = _widened(weight)
-        if weight.shape[1] > outputs:
-            return (x @ weight)[:, :outputs] + bias
-    if compiling:
-        return (_in_pieces(x, weight)[None] + bias)[0]
-    return torch.addmm(bias, x, weight)
-
-
-def _in_pieces(x: Tensor, weight: Tensor) -> Tensor:
-    """``x @ weight``, of few rows as a product of some columns for each thread.
-
-    One product of few rows keeps two threads busy for little more than half of the time.
-    """
-    outputs, pieces = weight.shape[1], _threads()
-    pays = (
-        pieces > 1
-        and x.device.type == "cpu"
-        and not torch.is_grad_enabled()  # the gradient would be of pieces as well, to be added up
-        and outputs % pieces == 0
-        and outputs // pieces >= PIECE
-        # A graph of any number of rows would be compiled anew for few and for many, if it asked.
-        and statically_known_true(len(x) < FEW_ROWS)
-    )
-    if not pays:
-        return x @ weight
-    columns = weight.unflatten(1, (pieces, -1)).transpose(0, 1)
-    return torch.bmm(x.expand(pieces, *x.shape), columns).transpose(0, 1).flatten(1)
-
-
-@torch.compiler.assume_constant_result
-def _threads() -> int:
-    """How many can each have a product of their own, which MKL lets them."""
-    return torch.get_num_threads() if torch.backends.mkl.is_available() else 1
-
-
-def _widened(x: Tensor) -> Tensor:
-    """With zeros for columns, where a product with as many columns as `x` takes longer on a CPU."""
-    columns = x.shape[1]
-    wide = max(WIDE, columns + -columns % LANES)
-    if 1 < columns < wide <= NARROW and x.device.type == "cpu":
-        return F.pad(x, (0, wide - columns))
-    return x
-
-
-class _Known(torch.autograd.Function):
-    """``known``, with the gradient of ``x @ weight + bias``."""
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, known: Tensor) -> Tensor:
-        return known.view_as(known)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        x, weight = ctx.saved_tensors
-        of_weight = (x.t() @ _widened(gradient))[:, : gradient.shape[1]]
-        return gradient @ weight.t(), of_weight, gradient.sum(0), None
+from gfn_design.policies.products import SlotEmbedding, affine
 
 
 class Layer(nn.Module):
@@ -181,9 +24,9 @@ class Layer(nn.Module):
         self.weight = nn.Parameter(weight.clone(memory_format=torch.contiguous_format))
         self.bias = linear.bias
 
-    def forward(self, x: Tensor, known: Tensor | None = None) -> Tensor:
-        """``float[batch, inputs]`` to ``float[batch, outputs]``; see `affine` about `known`."""
-        return affine(x, self.weight, self.bias, known)
+    def forward(self, x: Tensor) -> Tensor:
+        """``float[batch, inputs]`` to ``float[batch, outputs]``."""
+        return affine(x, self.weight, self.bias)
 
 
 class MLP(nn.Module):
@@ -204,19 +47,13 @@ class MLP(nn.Module):
         widths = [width] * (depth - 1) + [outputs]
         self.layers = nn.ModuleList(Layer(width, after) for after in widths)
 
-    def forward(self, states: Tensor, known: Sequence[Tensor] | None = None) -> Tensor:
-        """``int64[batch, *state_shape]`` to ``float[batch, outputs]``.
+    def forward(self, states: Tensor) -> Tensor:
+        """``int64[batch, *state_shape]`` to ``float[batch, outputs]``."""
+        return self.layer_outputs(states)[-1]
 
-        If `known` is what `layer_outputs` gives of these states, products are made for the gradient
-        alone; a first layer of many columns is found again all the same.
-        """
-        return self.layer_outputs(states, known)[-1]
-
-    def layer_outputs(self, states: Tensor, known: Sequence[Tensor] | None = None) -> list[Tensor]:
+    def layer_outputs(self, states: Tensor) -> list[Tensor]:
         """What each layer gives, ``float[batch, width]``, and the last one ``[batch, outputs]``."""
-        first, *others = (None,) * (1 + len(self.layers)) if known is None else known
-        found = [self.embedding(states, first)]
-        for layer, this in zip(self.layers, others, strict=True):
-            x = found[-1].relu()
-            found.append(layer(x) if this is None else layer(x, this))
+        found = [self.embedding(states)]
+        for layer in self.layers:
+            found.append(layer(found[-1].relu()))
         return found

@@ -1,6 +1,6 @@
 """Who decides: the forward policy, the backward policy and the networks that value states."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
+from gfn_design.tensors import masked_log_softmax
 
 BACKWARD = ("uniform", "max_entropy", "learned", "shared")
 Network = Callable[[Environment, int], nn.Module]
@@ -73,41 +74,25 @@ class Policy(nn.Module):
             self.prior = other.requires_grad_(False)
 
     def log_probs(
-        self,
-        states: Tensor,
-        legal: Tensor,
-        legal_backward: Tensor,
-        known: Sequence[Tensor] | None = None,
+        self, states: Tensor, legal: Tensor, legal_backward: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """log P_F and log P_B of every action in one evaluation, where they are `shared`.
-
-        `known`, here and below, is what the forward policy's layers give of these states, if it is
-        an `MLP`; see `MLP.forward`.
-        """
-        logits = self._forward(states, known).float()
+        """log P_F and log P_B of every action in one evaluation, where they are `shared`."""
+        logits = self.forward_policy(states).float()
         forward, backward = logits.tensor_split([self.n_actions], -1)
         return masked_log_softmax(forward, legal), masked_log_softmax(backward, legal_backward)
 
     def forward_log_probs(
-        self,
-        states: Tensor,
-        legal: Tensor,
-        dtype: torch.dtype = torch.float32,
-        known: Sequence[Tensor] | None = None,
+        self, states: Tensor, legal: Tensor, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """log P_F of every action: ``dtype[batch, n_actions]``, -inf where not `legal`."""
-        return masked_log_softmax(self.forward_logits(states, known).to(dtype), legal)
+        return masked_log_softmax(self.forward_logits(states).to(dtype), legal)
 
-    def forward_logits(self, states: Tensor, known: Sequence[Tensor] | None = None) -> Tensor:
+    def forward_logits(self, states: Tensor) -> Tensor:
         """What `forward_log_probs` normalises: ``[batch, n_actions]``."""
         if self.heads > 1:
             return self.head_logits(states).mean(1)
-        return self._forward(states, known)[:, : self.n_actions]
-
-    def _forward(self, states: Tensor, known: Sequence[Tensor] | None) -> Tensor:
-        network = self.forward_policy
-        answer: Tensor = network(states) if known is None else network(states, known)
-        return answer
+        logits: Tensor = self.forward_policy(states)
+        return logits[:, : self.n_actions]
 
     def head_logits(self, states: Tensor) -> Tensor:
         """The logits of each head, its prior's among them: ``[batch, heads, n_actions]``."""
@@ -146,8 +131,3 @@ class Policy(nn.Module):
     def backward_value(self, states: Tensor) -> Tensor | None:
         """The expected cost from each state back to the source, in nats: ``float[batch]``."""
         return None if self.backward_critic is None else self.backward_critic(states).squeeze(-1)
-
-
-def masked_log_softmax(logits: Tensor, legal: Tensor) -> Tensor:
-    """log-softmax over the legal entries, -inf elsewhere, even where the logits are NaN."""
-    return logits.where(legal, -torch.inf).log_softmax(-1).where(legal, -torch.inf)

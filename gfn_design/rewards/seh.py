@@ -66,7 +66,7 @@ class SEHProxy(nn.Module):
         from safetensors.torch import load_file
         from torch_geometric.nn.aggr import Set2Set
 
-        from gfn_design.data.registry import locate
+        from gfn_design.files.registry import locate
 
         path = locate("seh_mpnn") if weights is None else weights
         self.embed = nn.Linear(FEATURES, WIDTH)

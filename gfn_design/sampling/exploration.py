@@ -1,10 +1,13 @@
 """Drawing otherwise than the policy would, to find what it does not know yet."""
 
+from typing import Protocol, cast, runtime_checkable
+
 import torch
 from torch import Tensor, nn
 
 from gfn_design.errors import InputError
-from gfn_design.sampling.trajectories import Sampler
+from gfn_design.policies.policy import Policy
+from gfn_design.sampling.rollout import Sampler
 
 
 class Exploration(nn.Module):
@@ -73,6 +76,14 @@ class Exploration(nn.Module):
         return (uniform[:, 0] * self.heads).long(), learns | ~learns.any()
 
 
+@runtime_checkable
+class HasHeads(Protocol):
+    """What has several heads: a policy, or one that explores."""
+
+    def head_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
+        """log P_F of every action by each head: ``float[batch, heads, n_actions]``."""
+
+
 class Explorer:
     """A policy's place in `sample`: the policy, exploring.
 
@@ -89,11 +100,50 @@ class Explorer:
         return self._explored(self.policy.forward_log_probs(states, legal), legal)
 
     def head_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
-        """See `Policy`."""
-        return self._explored(self.policy.head_log_probs(states, legal), legal[:, None])
+        """The same of each head; see `Policy`."""
+        log_probs = cast(HasHeads, self.policy).head_log_probs(states, legal)
+        return self._explored(log_probs, legal[:, None])
 
     def _explored(self, log_probs: Tensor, legal: Tensor) -> Tensor:
         p = (log_probs / (1 + self.exploration.excess)).softmax(-1)
         even = legal / legal.sum(-1, keepdim=True)
         epsilon = self.exploration.epsilon
         return ((1 - epsilon) * p + epsilon * even).log().where(legal, -torch.inf)
+
+
+class FollowsMember:
+    """A policy's place in `sample` and `score`: each trajectory follows one of the policy's heads.
+
+    Args:
+        policy: Of several heads.
+        member: Which head each trajectory follows, ``int64[batch]``.
+    """
+
+    def __init__(self, policy: HasHeads, member: Tensor) -> None:
+        self.policy, self.member = policy, member
+
+    @property
+    def prior(self) -> None:
+        """There is none for several heads."""
+        return
+
+    def keep(self, rows: Tensor) -> "FollowsMember":
+        """The same of some of the rows."""
+        return FollowsMember(self.policy, self.member[rows])
+
+    def forward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
+        """log P_F by the head of each row."""
+        rows = torch.arange(len(states), device=states.device)
+        return self.policy.head_log_probs(states, legal)[rows, self.member]
+
+    def backward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
+        """The backward policy is one for all."""
+        return cast(Policy, self.policy).backward_log_probs(states, legal)
+
+    def value(self, states: Tensor) -> Tensor | None:
+        """As are the values."""
+        return cast(Policy, self.policy).value(states)
+
+    def backward_value(self, states: Tensor) -> Tensor | None:
+        """What learns has one head."""
+        return None

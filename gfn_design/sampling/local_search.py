@@ -1,19 +1,16 @@
 """Better objects next to good ones: take a part of an object off, and build it anew."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.trajectories import (
-    Reward,
-    Sampler,
-    Trajectories,
-    concatenate,
-    sample_backward,
-    walk,
-)
+from gfn_design.sampling.rollout import Sampler, sample, sample_backward
+from gfn_design.sampling.trajectories import LogRewardFunction, Trajectories, concatenate
+from gfn_design.tensors import where_rows
 
 
 class LocalSearch:
@@ -55,7 +52,7 @@ class LocalSearch:
         environment: Environment,
         policy: Policy,
         sampler: Sampler,
-        reward: Reward,
+        reward: LogRewardFunction,
         first: Trajectories,
         uniform: Tensor,
     ) -> Trajectories:
@@ -74,23 +71,15 @@ class LocalSearch:
         best, everything = first, first
         for noise in uniform.view(self.rounds, 2, len(first.actions), steps):
             old = sample_backward(environment, policy, best.objects, noise[0])
-            going = torch.ones_like(old.alive[:, 0])
-            states, actions, undone, _ = walk(
-                environment, sampler, old.states[:, kept], going, noise[1, :, kept:]
-            )
+            rest = sample(environment, sampler, noise[1, :, kept:], old.states[:, kept])
             new = Trajectories(
-                torch.cat([old.states[:, : kept + 1], states], 1),
-                torch.cat([old.actions[:, :kept], actions], 1),
-                torch.cat([old.backward_actions[:, :kept], undone], 1),
+                torch.cat([old.states[:, :kept], rest.states], 1),
+                torch.cat([old.actions[:, :kept], rest.actions], 1),
+                torch.cat([old.backward_actions[:, :kept], rest.backward_actions], 1),
                 old.alive,
-                reward(states[:, -1]),
+                reward(rest.objects),
             )
             everything = concatenate(everything, new)
             better = new.log_reward > best.log_reward
-            best = Trajectories(
-                *(
-                    torch.where(better.view(-1, *[1] * (a.dim() - 1)), a, b)
-                    for a, b in zip(new, best, strict=True)
-                )
-            )
+            best = Trajectories(*map(partial(where_rows, better), new, best))
         return everything

@@ -102,7 +102,9 @@ class PrioritizedReplay(Replay):
         *fields, step = (x[rows] for x in self.pieces)
         pieces = Trajectories(*fields)
         weights = torch.zeros_like(pieces.alive, dtype=torch.float32)
-        weights[torch.arange(len(rows), device=rows.device), step] = (weight / weight.max()).float()
+        weights[torch.arange(len(rows), device=rows.device), step] = (weight / weight.max()).to(
+            weights
+        )
         return pieces, weights
 
     def learned(self, errors: Tensor) -> None:

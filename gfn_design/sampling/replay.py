@@ -9,8 +9,9 @@ from gfn_design.environments.base import Environment
 from gfn_design.environments.numbering import state_hash
 from gfn_design.errors import InputError
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.distinct import one_of_each
-from gfn_design.sampling.trajectories import Trajectories, sample_backward
+from gfn_design.sampling.rollout import sample_backward
+from gfn_design.sampling.trajectories import Trajectories
+from gfn_design.tensors import one_of_each
 
 
 class Replay:

@@ -1,0 +1,137 @@
+"""Several sampled batches in one step of Lightning, whose bookkeeping costs as much as a small one.
+
+Everything that counts batches goes on counting them: global steps, schedulers, logs, validation,
+checkpoints. A burst ends where any of these is due, and after a tenth of a second, so that the
+progress bar moves and large batches are taken one by one. Callbacks that look at every batch, other
+than those known to bear with bursts, switch them off. Where a step of Lightning would do nothing
+but a gradient and an update, the whole burst may be one compiled loop (see `compiled_loop`).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, Timer
+from lightning.pytorch.profilers import PassThroughProfiler
+
+from gfn_design.fast.compiled_loop import Loop, NotCompiledError
+from gfn_design.fast.lightning_counts import batches_until_something_is_due, next_batch
+from gfn_design.fast.step import set_gradients
+from gfn_design.training.engine import Trains
+
+SECONDS = 0.1
+PATIENT = (ModelCheckpoint, ProgressBar, Timer)  # callbacks that see whole bursts and miss nothing
+BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
+GRADIENT_HOOKS = (
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+)
+
+
+class Bursts:
+    """Takes optimizer steps, each on a batch of its own.
+
+    Attributes:
+        batch_seconds: That the latest batch took, outside of loops.
+    """
+
+    def __init__(self) -> None:
+        self.batch_seconds = 0.0
+
+    def take(
+        self,
+        module: Trains,
+        optimizer: Any,
+        closure: Callable[[], Any],
+        most: int,
+        loop_of: Callable[[], Loop | None],
+        give_up: Callable[[NotCompiledError], None],
+    ) -> None:
+        """Take as many as fit, one at least.
+
+        Args:
+            module: Learns from a batch whenever it is asked to.
+            optimizer: The one Lightning gives to `optimizer_step`.
+            closure: Likewise; all of Lightning's work around a `training_step` and its gradient.
+            most: Steps, at most.
+            loop_of: Gives the compiled loop, if one can take them.
+            give_up: Told why, if that cannot be compiled.
+        """
+        trainer: Any = module.trainer  # whose attributes are not all typed
+        bare, singly = _is_bare(trainer), _goes_singly(trainer)
+        room = 1 if singly else min(most, batches_until_something_is_due(trainer))
+        loop = loop_of() if bare and not singly else None
+        if loop is not None:
+            try:
+                noise = module.next_noise(min(room, loop.room(SECONDS)))
+                loop.run(noise, module.tally, partial(next_batch, trainer))
+            except NotCompiledError as error:
+                give_up(error)
+            else:
+                closure()  # whose `training_step` finds everything done
+                return
+        if self.batch_seconds > SECONDS:
+            room = 1  # whoever waits for the end of a batch, to save it say, waits for one
+        self._one_by_one(module, optimizer, closure, room, bare)
+
+    def _one_by_one(
+        self, module: Trains, optimizer: Any, closure: Callable[[], Any], room: int, bare: bool
+    ) -> None:
+        trainer: Any = module.trainer
+        began, taken = monotonic(), 1
+        for _ in range(room - 1):
+            taken += 1
+            if bare:
+                with trainer.precision_plugin.train_step_context():
+                    step = module.learn_once()
+                set_gradients(optimizer.optimizer, step.losses, step.gradients)
+                optimizer.optimizer.step()
+            else:
+                optimizer.step(closure=closure)
+            module.check_weights()
+            next_batch(trainer)
+            if monotonic() > began + SECONDS:
+                break
+        optimizer.step(closure=closure)
+        module.check_weights()
+        self.batch_seconds = (monotonic() - began) / taken
+
+
+def _overrides(part: Any, base: type, hooks: tuple[str, ...]) -> bool:
+    return any(getattr(type(part), hook) is not getattr(base, hook) for hook in hooks)
+
+
+def _is_bare(trainer: Any) -> bool:
+    """Whether there is nothing in a step but a gradient and an update."""
+    own = (*GRADIENT_HOOKS, "backward", "optimizer_zero_grad", "configure_gradient_clipping")
+    return not (
+        any(_overrides(callback, Callback, GRADIENT_HOOKS) for callback in trainer.callbacks)
+        or _overrides(trainer.lightning_module, LightningModule, own)
+        or trainer.gradient_clip_val
+        or getattr(trainer.precision_plugin, "scaler", None)
+        or not isinstance(trainer.profiler, PassThroughProfiler)
+    )
+
+
+def _wants_each_batch(trainer: Any) -> bool:
+    """Whether a callback, the module or a scheduler has something to do after every batch."""
+    return (
+        _overrides(trainer.lightning_module, LightningModule, BATCH_HOOKS)
+        or any(s.reduce_on_plateau and s.interval == "step" for s in trainer.lr_scheduler_configs)
+        or any(
+            _overrides(callback, Callback, BATCH_HOOKS)
+            and not isinstance(callback, PATIENT)
+            and not getattr(callback, "sees_bursts", False)
+            for callback in trainer.callbacks
+        )
+    )
+
+
+def _goes_singly(trainer: Any) -> bool:
+    """Whether Lightning must take every batch by itself."""
+    several = trainer.accumulate_grad_batches > 1 or trainer.world_size > 1
+    return several or _wants_each_batch(trainer)

@@ -1,0 +1,187 @@
+"""Trajectories scored with one answer for each distinct state, and none that is known already."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from gfn_design.environments.base import Environment
+from gfn_design.fast.early_states import EarlyStates
+from gfn_design.fast.recorded_layers import recorded_log_probs
+from gfn_design.policies.policy import Policy
+from gfn_design.sampling.distinct_states import distinct, each
+from gfn_design.sampling.exploration import FollowsMember
+from gfn_design.sampling.scoring import Scorer, along, picked
+from gfn_design.sampling.trajectories import Scored, Trajectories
+
+
+class DistinctStates(NamedTuple):
+    """The states that the steps of trajectories leave and enter, each once.
+
+    Attributes:
+        left: ``int64[n, *state_shape]``.
+        left_at: ``int64[batch, steps]``, where in `left` the state is that each step leaves.
+        entered: ``int64[m, *state_shape]``; of a shared policy the same as `left`, as it is where
+            nobody asks about them: there is one backward action, which has probability one.
+        entered_at: ``int64[batch, steps]``, where in `entered` the state is that each step enters.
+    """
+
+    left: Tensor
+    left_at: Tensor
+    entered: Tensor
+    entered_at: Tensor
+
+
+def distinct_states(
+    environment: Environment,
+    shared: bool,
+    trajectories: Trajectories,
+    early: EarlyStates | None = None,
+) -> DistinctStates:
+    """The states that trajectories meet, each as often as the policy must be asked about it.
+
+    Args:
+        environment: What is built.
+        shared: Whether one evaluation of a state gives both policies.
+        trajectories: However they were drawn.
+        early: Of trajectories of a fixed length, find equal states among the first steps alone; so
+            that shapes follow from shapes, as in a compiled graph they must.
+    """
+    states, actions, _, alive, _ = trajectories
+    moves = alive if environment.fixed_length else alive & (actions != environment.stop)
+    if shared:  # one evaluation of every state for both policies
+        real = torch.cat([alive[:, :1], moves], 1)
+        some, where = _distinct(environment, states, real, early)
+        return DistinctStates(some, where[:, :-1], some, where[:, 1:])
+    left, left_at = _distinct(environment, states[:, :-1], alive, early)
+    if environment.n_backward_actions == 1:
+        return DistinctStates(left, left_at, left, left_at)
+    if early is None:
+        return DistinctStates(left, left_at, *distinct(environment, states[:, 1:], moves))
+    return DistinctStates(left, left_at, *each(states[:, 1:]))
+
+
+def _distinct(
+    environment: Environment, states: Tensor, real: Tensor, early: EarlyStates | None
+) -> tuple[Tensor, Tensor]:
+    if early is None:
+        return distinct(environment, states, real)
+    first = states[:, : early.steps]
+    known = early.rows(environment.state_index(first.flatten(0, 1))).view(first.shape[:2])
+    late, own = each(states[:, early.steps :])
+    seen = torch.cat([early.states, late])
+    return seen, torch.cat([known, len(early.states) + own], 1)
+
+
+def score(
+    environment: Environment,
+    policy: Scorer,
+    trajectories: Trajectories,
+    all_actions: bool = False,
+    relative: bool = True,
+    early: EarlyStates | None = None,
+    states: DistinctStates | None = None,
+    recorded: Sequence[Tensor] | None = None,
+) -> Scored:
+    """As `gfn_design.sampling.scoring.score`; padding never reaches a network.
+
+    Args:
+        environment: What is built.
+        policy: Whose probabilities are asked.
+        trajectories: However they were drawn.
+        all_actions: Also give ``Scored.log_policy``.
+        relative: A prior takes the place of the backward policy.
+        early: See `distinct_states`.
+        states: What that says of these trajectories, where it is known.
+        recorded: What each layer of the forward policy, an `MLP`, gave of the distinct states that
+            are left; nothing of it is found again.
+    """
+    actions = trajectories.actions
+    shared = isinstance(policy, Policy) and policy.shared
+    if states is None:
+        states = distinct_states(environment, shared, trajectories, early)
+    left, left_at, entered, entered_at = states
+    legal = environment.legal(left)
+    prior = policy.prior if relative else None
+    log_pb: Tensor | None = None
+    if shared:
+        pf, pb = _both(cast(Policy, policy), environment, left, legal, recorded)
+        if prior is None:
+            log_pb = picked(pb, entered_at, trajectories.backward_actions)
+    else:
+        pf = _forward(policy, left, legal, recorded)
+    chosen_from = left_at
+    if isinstance(policy, FollowsMember):
+        heads = pf.shape[1]
+        pf, chosen_from = pf.flatten(0, 1), left_at * heads + policy.member[:, None]
+    log_pf = picked(pf, chosen_from, actions)
+    if prior is not None:
+        log_pb = picked(prior.forward_log_probs(left, legal), left_at, actions)
+    elif log_pb is None:
+        log_pb = torch.zeros_like(log_pf)
+        if environment.n_backward_actions > 1:
+            of_all = policy.backward_log_probs(entered, environment.legal_backward(entered))
+            log_pb = picked(of_all, entered_at, trajectories.backward_actions)
+    value, back_value = policy.value(left), policy.backward_value(entered)
+    return _scored(
+        environment,
+        trajectories,
+        log_pf,
+        log_pb,
+        None if value is None else along(value, left_at),
+        None if back_value is None else along(back_value, entered_at),
+        pf[chosen_from] if all_actions else None,
+        stops_have_log_pb=prior is not None,
+    )
+
+
+def _forward(
+    policy: Scorer, states: Tensor, legal: Tensor, recorded: Sequence[Tensor] | None
+) -> Tensor:
+    if isinstance(policy, FollowsMember):
+        return policy.policy.head_log_probs(states, legal)
+    if recorded is not None:
+        return recorded_log_probs(cast(Policy, policy), states, recorded, legal)[0]
+    return policy.forward_log_probs(states, legal)
+
+
+def _both(
+    policy: Policy,
+    environment: Environment,
+    states: Tensor,
+    legal: Tensor,
+    recorded: Sequence[Tensor] | None,
+) -> tuple[Tensor, Tensor]:
+    """log P_F and log P_B of one evaluation."""
+    legal_backward = environment.legal_backward(states)
+    if recorded is not None:
+        return recorded_log_probs(policy, states, recorded, legal, legal_backward)
+    return policy.log_probs(states, legal, legal_backward)
+
+
+def _scored(
+    environment: Environment,
+    trajectories: Trajectories,
+    log_pf: Tensor,
+    log_pb: Tensor,
+    value: Tensor | None,
+    backward_value: Tensor | None,
+    log_policy: Tensor | None,
+    stops_have_log_pb: bool,
+) -> Scored:
+    """What is known of each step, ``[batch, steps]``, with zeros where there is none."""
+    alive, n = trajectories.alive, trajectories.actions
+    moves = alive & (n != environment.stop)
+    goes_on = torch.cat([alive[:, 1:], torch.zeros_like(alive[:, :1])], 1)
+    return Scored(
+        log_pf.where(alive, 0),
+        log_pb.where(alive if stops_have_log_pb else moves, 0),
+        torch.zeros_like(alive, dtype=torch.float32) if value is None else value.where(alive, 0),
+        alive,
+        alive & ~goes_on,
+        moves,
+        trajectories.log_reward,
+        None if backward_value is None else backward_value.where(moves, 0),
+        log_policy,
+    )

@@ -1,0 +1,182 @@
+"""A training step as one function, that a compiler can make one graph of."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.func import functional_call, grad
+from torch.optim import Optimizer
+
+from gfn_design.fast import scoring
+from gfn_design.fast.early_states import EarlyStates
+from gfn_design.fast.recorded_layers import RecordedAnswers
+from gfn_design.fast.rollout import RollOut
+from gfn_design.fast.scoring import DistinctStates
+from gfn_design.policies.mlp import MLP
+from gfn_design.sampling.rollout import Sampler
+from gfn_design.sampling.scoring import Scorer
+from gfn_design.sampling.trajectories import LogRewardFunction, Scored, Trajectories
+from gfn_design.training.batches import Batch, Noise, Parts, draw_batch
+from gfn_design.training.losses import Gradients, Losses, losses_of, total_loss
+
+
+class Known(NamedTuple):
+    """What is known of a batch before its losses are found.
+
+    Attributes:
+        early: The states that the first steps may leave.
+        states: Where states of the batch are equal.
+        recorded: What the layers of the network gave of the distinct states.
+    """
+
+    early: EarlyStates | None = None
+    states: DistinctStates | None = None
+    recorded: Sequence[Tensor] | None = None
+
+
+class Draws:
+    """Draws by a roll-out, and scores with what is known of a batch.
+
+    Args:
+        parts: What learns.
+        rollout: Draws.
+        known: Of the batch to be scored.
+    """
+
+    def __init__(self, parts: Parts, rollout: RollOut, known: Known = Known()) -> None:  # noqa: B008
+        self.parts, self.rollout, self.known = parts, rollout, known
+
+    def sample(self, policy: Sampler, uniform: Tensor) -> Trajectories:
+        """As `Engine.sample`."""
+        return self.rollout.sample(policy, uniform)
+
+    def score(
+        self,
+        policy: Scorer,
+        trajectories: Trajectories,
+        all_actions: bool = False,
+        relative: bool = True,
+    ) -> Scored:
+        """As `Engine.score`."""
+        environment = self.parts.environment
+        return scoring.score(environment, policy, trajectories, all_actions, relative, *self.known)
+
+
+class Differentiated:
+    """The losses of a batch, and in a compiled graph their gradient as well.
+
+    One graph for both is faster than autograd's two.
+
+    Args:
+        parts: With the parameters to differentiate by.
+        rollout: See `Draws`.
+    """
+
+    def __init__(self, parts: Parts, rollout: RollOut) -> None:
+        self.function = LossOfBatch(parts, rollout)
+
+    def __call__(self, batch: Batch, known: Known) -> tuple[Losses, Gradients | None]:
+        """The losses, and the gradients of their sum; None where autograd will find them."""
+        if not torch.compiler.is_compiling():
+            with torch.enable_grad():
+                return self.function(batch, known)[1], None
+        trained = {name: p for name, p in self.function.named_parameters() if p.requires_grad}
+        values = {name: p.detach() for name, p in trained.items()}
+        find = grad(functional_call, 1, has_aux=True)
+        gradients, losses = find(self.function, values, (batch, known))
+        # Laid out as parameters are: fused Adam on a CPU reads both in the order of their memory.
+        return losses, [(p, gradients[name].contiguous()) for name, p in trained.items()]
+
+
+class OfParts(nn.Module):
+    """A function of parameters that `functional_call` can replace: those of the parts."""
+
+    def __init__(self, parts: Parts, rollout: RollOut) -> None:
+        super().__init__()
+        self.parts, self.rollout = parts, rollout
+        for name, part in parts._asdict().items():
+            if isinstance(part, nn.Module):
+                self.add_module(name, part)
+
+
+class LossOfBatch(OfParts):
+    """The sum of the losses of a batch, and the losses."""
+
+    def forward(self, batch: Batch, known: Known) -> tuple[Tensor, Losses]:
+        losses = losses_of(self.parts, batch, Draws(self.parts, self.rollout, known))
+        return total_loss(losses), losses
+
+
+def drawn(parts: Parts, rollout: RollOut, noise: Noise, reward: LogRewardFunction) -> Any:
+    """A batch, and what is known of it.
+
+    In the compiled graph of a whole step that is what the network gave; elsewhere each distinct
+    state may be asked about once, and a record has an answer for every visit. A subclass of `MLP`
+    may give something else than its last layer does, and under autocast answers are of another
+    precision than the weights that a gradient multiplies them with.
+    """
+    environment, policy = parts.environment, parts.policy
+    records = (
+        torch.compiler.is_compiling()
+        and environment.fixed_length
+        and type(policy.forward_policy) is MLP
+        and policy.heads == 1
+        and parts.search is None
+        and not torch.is_autocast_enabled(noise.drawn.device.type)
+    )
+    recorder = RecordedAnswers(policy) if records else None
+    batch = draw_batch(parts, noise, reward, Draws(parts, rollout), recorder)
+    early = rollout.early if torch.compiler.is_compiling() else None
+    answers = None
+    if recorder is not None:
+        answers = recorder.of_distinct_states(batch.drawn.objects, rollout.early)
+    return batch, Known(early, None, answers)
+
+
+def whole_step(
+    learn: Differentiated, noise: Noise, reward: LogRewardFunction
+) -> tuple[Batch, Losses, Gradients | None]:
+    """What one training step does but for the update."""
+    parts, rollout = learn.function.parts, learn.function.rollout
+    batch, known = drawn(parts, rollout, noise, reward)
+    return batch, *learn(batch, known)
+
+
+class _Carry(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, gradients: Any, *parameters: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return loss.view_as(loss)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return None, None, *torch._foreach_mul(ctx.gradients, gradient)
+
+
+def loss_of(losses: Losses, gradients: Gradients | None = None) -> Tensor:
+    """The sum of the losses, whose ``backward`` gives the parameters their gradients.
+
+    Args:
+        losses: By name.
+        gradients: Of the sum, where they are known already.
+    """
+    loss = total_loss(losses)
+    if gradients is None:
+        return loss
+    parameters, values = zip(*gradients, strict=True)
+    return cast(Tensor, _Carry.apply(loss, values, *parameters))
+
+
+def set_gradients(optimizer: Optimizer, losses: Losses, gradients: Gradients | None) -> None:
+    """Leave the gradient of the losses' sum, and nothing else, in the parameters' ``grad``."""
+    if gradients is None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        found = torch.autograd.grad(total_loss(losses), parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, found, strict=True):
+            parameter.grad = gradient
+    else:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient

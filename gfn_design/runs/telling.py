@@ -1,0 +1,47 @@
+"""What commands say of a run in words; heavy imports wait until it begins."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+
+def train_and_tell(config: dict[str, Any], folder: Path) -> None:
+    """Train into a folder and say in words what came out."""
+    started, here = time.monotonic(), folder.absolute()
+    print("loading ...", flush=True)
+    from gfn_design.runs import run
+
+    _, evaluation, candidates = run.fit(config, folder)
+    print(f"\ntrained and evaluated in {time.monotonic() - started:.0f} s\n")
+    wide = max([6, *(len(c.text) for c in candidates[:10])])
+    print(f"{'rank':>4}  {'design':{wide}}  {'score':>8}  {'reward':>8}  {'drawn':>6}")
+    for c in candidates[:10]:
+        print(f"{c.rank:>4}  {c.text:{wide}}  {c.score:8.4g}  {c.reward:8.4g}  {c.draws:>6}")
+    print(ties([c.score for c in candidates]))
+    print_metrics(evaluation.metrics)
+    start = run.first_logged(here, "D_TV")
+    if start is not None:
+        print(
+            f"exact D_TV went from {start:.3f} to {evaluation.metrics['D_TV']:.3f}; as diverse as "
+            f"{evaluation.metrics['effective']:,.0f} equally likely designs "
+            f"(the target: {evaluation.metrics['target_effective']:,.0f})"
+        )
+    start = run.first_logged(here, "mean_reward")
+    if start is not None:
+        print(f"mean reward went from {start:.4g} to {evaluation.metrics['mean_reward']:.4g}")
+    print(f"results are in {folder}/ (its README.md says what each file is)")
+
+
+def ties(scores: list[float]) -> str:
+    """What to say where the best are many; nothing if they are few."""
+    many = sum(score == scores[0] for score in scores)
+    if many < 10:
+        return ""
+    return f"({many:,} of {len(scores):,} share the best score, in the order of their letters)\n"
+
+
+def print_metrics(metrics: dict[str, float]) -> None:
+    """Print numbers by their names, and that log Z has not arrived where it is far off."""
+    for name, value in metrics.items():
+        late = "  (log Z has not arrived yet: train on)" * (name == "log_z_error" and value > 0.5)
+        print(f"{name} {value:.0f}" if name.startswith("modes") else f"{name} {value:.4f}{late}")

@@ -1,0 +1,42 @@
+"""Equal states are evaluated once."""
+
+import torch
+from torch import Tensor
+
+from gfn_design.environments.base import Environment
+from gfn_design.tensors import one_of_each
+
+
+def each(states: Tensor) -> tuple[Tensor, Tensor]:
+    """Every state of a batch, and where it is; see `distinct`."""
+    shape = states.shape[:2]
+    return states.flatten(0, 1), torch.arange(shape.numel(), device=states.device).view(shape)
+
+
+def distinct(environment: Environment, states: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Each state once, where that is cheap to find out; so that a network sees it once.
+
+    On a GPU, which would have to wait for their number, and where states are not numbered, every
+    real state is its own.
+
+    Args:
+        environment: Numbers the states.
+        states: ``int64[batch, times, *state_shape]``, from the source on.
+        real: ``bool[batch, times]``; others need not be among what is returned.
+
+    Returns:
+        The states, ``int64[n, *state_shape]``, and where in them each state of the batch is,
+        ``int64[batch, times]``; anywhere, where not real.
+    """
+    every = states.flatten(0, 1)
+    if environment.n_states is not None and every.device.type == "cpu":
+        if not environment.fixed_length:  # padding may hold anything
+            blank = ~real.reshape(-1, *[1] * (every.dim() - 1))
+            every = environment.initial(1).where(blank, every)
+        some, where = one_of_each(environment.state_index(every))
+        return every.index_select(0, some), where.view(real.shape)
+    if environment.fixed_length:  # all are real
+        return each(states)
+    where = (real.flatten().cumsum(0) - 1).clamp(min=0)
+    some = every[real.flatten()]
+    return some if len(some) else every[:1], where.view(real.shape)  # which points at something

@@ -1,0 +1,280 @@
+"""Fine-tuning: another reward for the policy of an earlier run."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from gfn_design.environments.base import Environment
+from gfn_design.errors import InputError
+from gfn_design.files.checkpoints import latest_checkpoint
+from gfn_design.files.objects import SetAside, read_molecules, read_texts
+from gfn_design.files.run_folder import CONFIG
+from gfn_design.objectives.balance import penalty
+from gfn_design.objectives.base import BackwardObjective, Objective
+from gfn_design.policies.policy import Policy
+from gfn_design.sampling.noise import KNOWN, TRAINING, uniform_noise
+from gfn_design.sampling.rollout import sample_backward
+from gfn_design.sampling.trajectories import Trajectories
+from gfn_design.training.losses import log_z_of, total_loss
+from gfn_design.training.rewarding import calibrate
+from gfn_design.training.trust_region import TrustRegion
+
+if TYPE_CHECKING:
+    from gfn_design.gflownet import GFlowNet
+
+_log = logging.getLogger(__name__)
+FITS, FIT_RATE = 50, 1e-3  # steps of Adam by which a critic begins, and their size
+Way = Literal["all", "last", "anchored"]
+
+
+class FineTuning:
+    """Starts from the policy of another run, to learn another reward.
+
+    The environment and the network must be those of the run. log Z and the critic, or the flows,
+    start anew, fitted to one batch of the policy as it comes, which takes as many reward calls
+    (see `fit_to`): else the policy would be pulled off by a wrong log Z, which all trajectories
+    share, and by a critic that knows nothing.
+
+    Args:
+        run: The folder of the run. Training has no use for it after its first checkpoint.
+        way: ``all`` trains all layers; ``last`` the last layer of each policy; ``anchored`` all,
+            towards prior times reward, the prior being the policy as it came (see `score`).
+        known: A file of good objects, to be learned from besides: a table with a column of SMILES
+            or sequences by its usual names, else the first; SMILES (.smi: the first word of each
+            line); FASTA, or one object on each line. What cannot be built is left out, and said.
+            They are walked back by the backward policy, and the forward policy learns to balance
+            these trajectories, of which the cost is Huber's (see `TrajectoryBalance`); log Z does
+            not.
+        known_size: How many of them, drawn with replacement, are learned from with each update.
+        known_batches: In so many of the first batches.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        way: Way = "all",
+        known: str | None = None,
+        known_size: int = 32,
+        known_batches: int = 100,
+    ) -> None:
+        if way not in get_args(Way):
+            raise InputError(f"way must be one of {', '.join(get_args(Way))}, got '{way}'")
+        if known_size < 1 or known_batches < 1:
+            given = f"{known_size} and {known_batches}"
+            raise InputError(f"known_size and known_batches must be at least 1, got {given}")
+        self.run, self.way = Path(run), way
+        self.known = None if known is None else Path(known)
+        self.known_size, self.known_batches = known_size, known_batches
+        self.begun = False
+        self.objects = torch.zeros(0, 0, dtype=torch.int64)  # the known ones
+        self.log_reward = torch.zeros(0)
+        self.aside: list[SetAside] = []  # known objects that cannot be built
+
+    @property
+    def anchored(self) -> bool:
+        """The policy as it came is a prior of the target."""
+        return self.way == "anchored"
+
+    def check(
+        self, objective: Objective, backward: str, backward_objective: BackwardObjective | None
+    ) -> None:
+        """Refuse what does not go together."""
+        name = type(objective).__name__
+        if self.anchored and (objective.head == "edges" or objective.scores_states):
+            raise InputError(
+                f"{name} has no place for a prior; take way: all, or an objective such as "
+                "TrajectoryBalance"
+            )
+        if self.anchored and (backward == "learned" or backward_objective is not None):
+            raise InputError(
+                "anchored to a prior there is no backward policy to learn; set backward: uniform "
+                "and leave out backward_objective"
+            )
+        if isinstance(objective, TrustRegion) and (self.way == "last" or self.known is not None):
+            raise InputError(
+                "a trust region moves all layers, by its own batches alone; take way: all or "
+                "anchored, without known objects"
+            )
+
+    def freeze(self, policy: Policy) -> None:
+        """Leave only the last layers of `policy` to be trained, if that is the way."""
+        if self.way == "last":
+            for network in (policy.forward_policy, policy.backward_policy):
+                if network is not None:
+                    network.requires_grad_(False)
+                    last_layer(network).requires_grad_(True)
+
+    @torch.no_grad()
+    def begin(self, module: "GFlowNet") -> None:
+        """Take over the policy of the run, read the known objects, fit log Z and the critic; once.
+
+        Raises:
+            InputError: There is no such run, it has another environment or network, or a known
+                object is none.
+        """
+        if self.begun:
+            return
+        self._take_policy(module)
+        if self.known is not None:
+            self.objects = self._read_known(module, self.known)
+        shape = (module.batch_size, module.environment.max_steps)  # the first batch, on all ranks
+        noise = uniform_noise(shape, module.device, module.seed, TRAINING, 0, 0)
+        drawn = module.engine.sample(module.policy, noise)
+        fit_to(module, drawn._replace(log_reward=module.learned_reward()(drawn.objects)))
+        module.tally.reward_calls += module.batch_size
+        if self.known is not None:
+            self._reward_known(module, self.known)
+        if module.slow is not None:
+            module.slow.load_state_dict(module.policy.state_dict())
+        self.begun = True
+
+    def _take_policy(self, module: "GFlowNet") -> None:
+        if not (self.run / CONFIG).exists():
+            raise InputError(f"{self.run}: holds no run (no {CONFIG} in it) to start from")
+        content, policy = latest_checkpoint(self.run)[1], module.policy
+        here, there = module.environment.describe(), content.get("environment")
+        if here != there:
+            raise InputError(
+                f"{self.run}: was trained on {there or 'something unknown'}, but the environment "
+                f"is {here}; fine-tuning keeps the environment of the run"
+            )
+        networks = {"forward_policy": policy.forward_policy}
+        if policy.backward_policy is not None:
+            networks["backward_policy"] = policy.backward_policy
+        for name, network in networks.items():
+            prefix, state = f"policy.{name}.", content["state_dict"]
+            weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            if name == "backward_policy" and not weights:
+                continue  # the run had none; this one begins by chance
+            try:
+                network.load_state_dict(weights)
+            except RuntimeError as error:
+                raise InputError(
+                    f"{self.run}: has another network than the one configured; fine-tuning keeps "
+                    "the networks of the run, so leave out network, and backward: shared if the "
+                    "run has another"
+                ) from error
+        if policy.prior is not None:
+            policy.prior.forward_policy.load_state_dict(policy.forward_policy.state_dict())
+
+    def _read_known(self, module: "GFlowNet", path: Path) -> Tensor:
+        environment, aside = module.environment, []
+        if environment.molecules:
+            read_in = read_molecules(path)
+            rows, aside = read_in.rows, [*read_in.aside]
+        else:
+            rows = read_texts(path)
+        objects = []
+        for row in rows:
+            try:
+                state = environment.encode([row.text])
+                if not is_object(environment, state):
+                    raise InputError(f"'{row.text}' is not finished")
+            except InputError as error:
+                remedy = "leave it out, or take fragments, letters or a length that can build it"
+                aside.append(SetAside(row.line, row.text, f"cannot be built: {error}", remedy))
+                continue
+            objects.append(state)
+        self.aside = aside
+        if not objects:
+            raise InputError(
+                f"{path}: none of {len(aside):,} known objects can be built; the first, in line "
+                f"{aside[0].line}: {aside[0].reason}"
+            )
+        if aside:
+            _log.warning(
+                "%s: %s of %s known objects are learned from, the others cannot be built or read; "
+                "the first, in line %s: %s",
+                path,
+                f"{len(objects):,}",
+                f"{len(objects) + len(aside):,}",
+                aside[0].line,
+                aside[0].reason,
+            )
+        return torch.cat(objects)
+
+    def _reward_known(self, module: "GFlowNet", path: Path) -> None:
+        self.log_reward = module.learned_reward()(self.objects).float()
+        try:
+            module.tally.check_rewards(self.objects, self.log_reward)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        module.tally.reward_calls += len(self.objects)
+
+    def losses(self, module: "GFlowNet", update: int) -> dict[str, Tensor]:
+        """The loss of known objects while they are learned from, at an update of some number."""
+        if not len(self.objects) or module.tally.draws > self.known_batches:
+            return {}
+        self.objects = self.objects.to(module.device)
+        self.log_reward = self.log_reward.to(module.device)
+        environment, policy = module.environment, module.policy
+        shape = (self.known_size, environment.max_steps + 1)
+        noise = uniform_noise(shape, module.device, module.seed, KNOWN, module.global_rank, update)
+        row = (noise[:, 0] * len(self.objects)).long()
+        walked = sample_backward(environment, policy, self.objects[row], noise[:, 1:])
+        log_z = log_z_of(environment, policy, module.objective)
+        scored = module.engine.score(policy, walked)
+        residual = log_z + (scored.log_pf - scored.log_pb.detach()).sum(1) - self.log_reward[row]
+        return {"known": penalty(residual, "huber").mean()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint carries, so that neither run nor file is needed again."""
+        return {"objects": self.objects, "log_reward": self.log_reward}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.objects, self.log_reward = state["objects"], state["log_reward"]
+        self.begun = True
+
+
+def fit_to(module: "GFlowNet", drawn: Trajectories) -> None:
+    """Begin log Z and the critic, or the flows, by trajectories, which the policy does not follow.
+
+    log Z is the mean of log R + log P_B - log P_F over them; then the critic alone descends the
+    losses of the objective.
+
+    Args:
+        module: Whose log Z and critic begin.
+        drawn: Of its policy, with log-rewards as they are learned from before there is a scale.
+    """
+    policy, objective = module.policy, module.objective
+    with torch.no_grad():
+        module.tally.check_rewards(drawn.objects, drawn.log_reward)
+        scored = module.engine.score(policy, drawn)
+        calibrate(objective, scored, lambda x: x)  # all ranks have the same batch
+        rescaled = module.learned_reward().rescaled(drawn.log_reward, drawn.objects)
+        drawn = drawn._replace(log_reward=rescaled)
+        if objective.head not in ("flow", "edges"):
+            of_each = drawn.log_reward + (scored.log_pb - scored.log_pf).sum(1)
+            objective.log_z.fill_(of_each.mean())
+    if policy.critic is None:
+        return
+    parameters = list(policy.critic.parameters())
+    optimizer = Adam(parameters, FIT_RATE)
+    with torch.enable_grad():
+        for _ in range(FITS):
+            now = module.engine.score(policy, drawn, all_actions=objective.needs_policy)
+            loss = total_loss(objective(now, now.detach()))
+            gradients = torch.autograd.grad(loss, parameters)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+    optimizer.zero_grad()
+
+
+def last_layer(network: nn.Module) -> nn.Module:
+    """What a network calls its `outputs`, else its last submodule with parameters of its own."""
+    named = getattr(network, "outputs", None)
+    if isinstance(named, nn.Module):
+        return named
+    return [m for m in network.modules() if any(True for _ in m.parameters(recurse=False))][-1]
+
+
+def is_object(environment: Environment, state: Tensor) -> bool:
+    """Whether one state, ``int64[1, *state_shape]``, is a finished object."""
+    legal = environment.legal(state)[0]
+    return not bool(legal.any()) if environment.fixed_length else bool(legal[-1])
