@@ -27,7 +27,6 @@ import torch
 import yaml
 
 from gfn_design.__main__ import main as command
-from gfn_design.data.tables import kmer_scores
 from gfn_design.environments.molecules.atoms import Atoms
 from gfn_design.environments.molecules.fragments import Fragments
 from gfn_design.environments.molecules.mining import mine_file
@@ -35,9 +34,10 @@ from gfn_design.environments.molecules.selfies import Selfies
 from gfn_design.environments.molecules.vocabulary import read_vocabulary
 from gfn_design.errors import InputError
 from gfn_design.files.checkpoints import load_checkpoint
+from gfn_design.files.kmer_tables import kmer_scores
 from gfn_design.files.objects import read_molecules, read_texts
 from gfn_design.rewards.jaspar import jaspar_motif, read_motif
-from gfn_design.runs import run
+from gfn_design.runs import train
 
 LONGEST = 1500  # letters of a message
 CONFIG = {
@@ -247,7 +247,7 @@ def main() -> int:
     done, refused, failed = Counter[str](), Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
         fuzz = Fuzz(Path(folder), options.seed)
-        run.fit = lambda config, to: run.prepare(config, Path(to)) and sys.exit(99)  # type: ignore
+        train.fit = lambda config, to: train.prepare(config, Path(to)) and sys.exit(99)  # type: ignore
         kinds = [options.kind] if options.kind else list(KINDS)
         for i in range(options.n):
             kind = kinds[i % len(kinds)]

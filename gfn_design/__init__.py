@@ -26,7 +26,7 @@ _EXPORTS = {
     "Environment": "gfn_design.environments.base",
     "Exploration": "gfn_design.sampling.exploration",
     "FineTuning": "gfn_design.training.fine_tuning",
-    "FlowMatching": "gfn_design.objectives.balance",
+    "FlowMatching": "gfn_design.objectives.flow_matching",
     "FunctionData": "gfn_design.data.functions",
     "Fragment": "gfn_design.environments.molecules.vocabulary",
     "Fragments": "gfn_design.environments.molecules.fragments",
@@ -61,7 +61,7 @@ _EXPORTS = {
     "Sequence": "gfn_design.environments.sequence",
     "SoftQ": "gfn_design.objectives.soft_q",
     "StopGuide": "gfn_design.objectives.guides",
-    "SubTrajectoryBalance": "gfn_design.objectives.balance",
+    "SubTrajectoryBalance": "gfn_design.objectives.sub_trajectories",
     "Term": "gfn_design.data.molecules",
     "Trajectories": "gfn_design.sampling.trajectories",
     "TrajectoryBalance": "gfn_design.objectives.balance",
@@ -112,16 +112,16 @@ if TYPE_CHECKING:
     )
     from gfn_design.objectives.balance import (
         DetailedBalance,
-        FlowMatching,
         LogVariance,
         ModifiedDetailedBalance,
-        SubTrajectoryBalance,
         TrajectoryBalance,
     )
     from gfn_design.objectives.base import BackwardObjective, Objective
+    from gfn_design.objectives.flow_matching import FlowMatching
     from gfn_design.objectives.guides import Guide, RewardGuide, StopGuide
     from gfn_design.objectives.ppo import ClippedPolicy
     from gfn_design.objectives.soft_q import SoftQ
+    from gfn_design.objectives.sub_trajectories import SubTrajectoryBalance
     from gfn_design.policies.graph import GraphNetwork
     from gfn_design.policies.mlp import MLP
     from gfn_design.policies.patterns import PatternMLP

@@ -13,6 +13,7 @@ from typing import Any
 from gfn_design.config import REQUIRED, build_section, describe, load, read, signature
 from gfn_design.config import check as check_config
 from gfn_design.config.check import Object
+from gfn_design.config.paths import absolute_paths
 from gfn_design.config.root import ROOT
 from gfn_design.errors import InputError
 from gfn_design.runs.telling import print_metrics, ties, train_and_tell
@@ -32,7 +33,7 @@ def fit(options: argparse.Namespace, overrides: Overrides) -> int:
         return 0
     if not options.config:
         raise InputError("fit needs a configuration, as in: gfn-design fit --config FILE")
-    config = anchored(load(options.config, [*overrides, *_of_run(options)], ROOT))
+    config = absolute_paths(load(options.config, [*overrides, *_of_run(options)], ROOT))
     train_and_tell(config, options.output or _folder(*options.config))
     return 0
 
@@ -69,7 +70,7 @@ def finetune(options: argparse.Namespace, overrides: Overrides) -> int:
     check_config(config, ROOT)
     name = f"{options.run.resolve().name}-finetuned-{_task(new['data'])}"
     name += "" if options.way == "all" else f"-{options.way}"
-    train_and_tell(anchored(config), options.output or Path("runs", name))
+    train_and_tell(absolute_paths(config), options.output or Path("runs", name))
     return 0
 
 
@@ -87,22 +88,6 @@ def _folder(config: Path, *others: Path) -> Path:
         return Path("runs", "-".join(path.stem for path in (config, *others)))
     parents = [part for part in config.parts[-2:-1] if part not in (".", "configs")]
     return Path("runs", "-".join([*parents, config.stem]))
-
-
-def anchored(value: Any) -> Any:
-    """A configuration in which every string that names a file names it from the root.
-
-    A run is then the same wherever it is opened from.
-    """
-    if isinstance(value, dict):
-        return {name: anchored(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [anchored(item) for item in value]
-    if isinstance(value, str):
-        path, colon, name = value.partition(":")
-        if "." in path and Path(path).is_file():
-            return f"{Path(path).resolve()}{colon}{name}"
-    return value
 
 
 def _print_keys(value: Any, key: str) -> None:

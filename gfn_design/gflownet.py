@@ -193,6 +193,7 @@ class GFlowNet(LightningModule):
         self._data: DataModule | None = None
         self._target: Target | None = None
         self._modes: Tensor | None = None
+        self.evaluated: tuple[int, Evaluation] | None = None  # when last, and what was found
         self._learned_reward: tuple[LearnedReward, ...] = ()  # no part of the module's state
         if schedule is not None and isinstance(schedule(self._optimizer()), ReduceLROnPlateau):
             raise InputError("a schedule counts updates, and ReduceLROnPlateau looks at a metric")
@@ -229,7 +230,7 @@ class GFlowNet(LightningModule):
     def _take(self, data: DataModule) -> None:
         """Another reward has another target and other modes."""
         self._data, self._target, self._modes = data, None, None
-        self._learned_reward = ()
+        self._learned_reward, self.evaluated = (), None
         self.engine.forget()
 
     def log_reward(self, objects: Tensor) -> Tensor:
@@ -424,7 +425,9 @@ class GFlowNet(LightningModule):
     def evaluate(self) -> Evaluation:
         """The distance of what is sampled from the target, exact where that is possible."""
         self.catch_up()
-        return together(lambda: evaluate(self))
+        found = together(lambda: evaluate(self))
+        self.evaluated = self.tally.draws, found
+        return found
 
     def validation_step(self, tick: int, batch_idx: int) -> None:
         if not self.trainer.sanity_checking:
@@ -515,6 +518,7 @@ class GFlowNet(LightningModule):
                 f"environment is {here}; use the environment it was trained on"
             )
         self.tally.load_state_dict(checkpoint)
+        self.evaluated = None
         if self.start is not None and "start" in checkpoint:
             self.start.load_state_dict(checkpoint["start"])
         each = checkpoint.get("ranks") or [checkpoint]  # that of one process, as it was before

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["gfn_design.runs.run", "matplotlib.figure", "logomaker"])
+PROCESSES.set_forkserver_preload(["gfn_design.runs.train", "matplotlib.figure", "logomaker"])
 
 
 def _main(arguments, folder, output, variables):

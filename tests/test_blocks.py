@@ -17,7 +17,6 @@ from gfn_design.data.bits import WORDS, BitsData, ModeDistance, bits_of
 from gfn_design.data.blocks import BlocksData
 from gfn_design.data.energy import EnergyData
 from gfn_design.data.functions import FunctionData
-from gfn_design.data.tables import kmer_scores
 from gfn_design.data.tasks import KmerData, best_of
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.molecules.chains import BLOCKS, block_smiles
@@ -25,6 +24,7 @@ from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.evaluation import evaluate
 from gfn_design.evaluation.exact import push_forward, target_distribution, terminating_distribution
+from gfn_design.files.kmer_tables import kmer_scores
 from gfn_design.files.registry import table_scores
 from gfn_design.gflownet import GFlowNet
 from gfn_design.metrics import distributions as metrics

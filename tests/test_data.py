@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gfn_design.data.tables import diverse_modes, kmer_scores, read_modes, read_table
 from gfn_design.errors import InputError
 from gfn_design.files import registry
+from gfn_design.files.kmer_tables import diverse_modes, kmer_scores, read_modes, read_table
 from gfn_design.files.registry import SOURCES, Source, content_sha256, locate, table_scores
 
 EIGHT_MERS = np.array(list(map("".join, product("ACGT", repeat=8))))

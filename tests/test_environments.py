@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gfn_design.contract import check, check_states
+from gfn_design.contract import check, check_states, graph_rules
 from gfn_design.contract.check import ContractError, check_environment
 from gfn_design.environments.base import Environment
 from gfn_design.environments.hypergrid import Hypergrid
@@ -622,19 +622,19 @@ def test_random_walk_is_shrunk_to_the_smallest_state(
 
 
 def test_flow_that_is_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "GRAPH_RULES", (check._flow_is_conserved,))
+    monkeypatch.setattr(check, "GRAPH_RULES", (graph_rules._flow_is_conserved,))
     with pytest.raises(ContractError, match="the flow out of the source"):
         check_environment(ParentFromNowhere(*GRID))
 
 
 def test_forward_policy_that_misses_its_target_is_found() -> None:
     tested = check_states.Tested(Hypergrid(2, 3))
-    graph = check._explore(tested, limit=100)
-    check._flow_is_conserved(tested, graph)
+    graph = graph_rules.explore(tested, limit=100)
+    graph_rules._flow_is_conserved(tested, graph)
     detached = graph.child.clone()
     detached[-1] = 0
     with pytest.raises(ContractError, match="flow"):
-        check._flow_is_conserved(tested, graph._replace(child=detached))
+        graph_rules._flow_is_conserved(tested, graph._replace(child=detached))
 
 
 @pytest.mark.parametrize(
@@ -647,10 +647,10 @@ def test_forward_policy_that_misses_its_target_is_found() -> None:
 def test_push_forward_that_loses_objects_is_found(
     monkeypatch: pytest.MonkeyPatch, keep: slice, message: str
 ) -> None:
-    layers = list(push_forward(Hypergrid(1, 2), check._uniform))
+    layers = list(push_forward(Hypergrid(1, 2), graph_rules._uniform))
     if keep.stop == -1:  # all the probability in one place
         layers[0] = layers[0]._replace(probability=torch.ones(1, dtype=torch.float64))
-    monkeypatch.setattr(check, "push_forward", lambda *_: layers[keep])
+    monkeypatch.setattr(graph_rules, "push_forward", lambda *_: layers[keep])
     with pytest.raises(ContractError, match=message):
         check_environment(Hypergrid(1, 2))
 

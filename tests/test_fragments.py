@@ -19,14 +19,13 @@ from gfn_design.config.check import Object
 from gfn_design.contract.check import check_environment
 from gfn_design.contract.check_states import ContractError
 from gfn_design.data.functions import FunctionData
-from gfn_design.environments.molecules.attachment import Piece, outline
+from gfn_design.environments.molecules.attachment import Piece, mark, outline
 from gfn_design.environments.molecules.automorphisms import count_automorphisms
 from gfn_design.environments.molecules.fragments import Fragments
 from gfn_design.environments.molecules.mining import mine
 from gfn_design.environments.molecules.vocabulary import (
     DRUGLIKE,
     Fragment,
-    mark,
     marked,
     read_vocabulary,
     vocabulary,

@@ -58,17 +58,10 @@ from gfn_design.objectives.backward import (
     BackwardBalance,
     TrajectoryLikelihood,
 )
-from gfn_design.objectives.balance import (
-    DetailedBalance,
-    LogVariance,
-    ModifiedDetailedBalance,
-    Shape,
-    SubTrajectoryBalance,
-    Weighting,
-    penalty,
-    piece_weights,
-)
+from gfn_design.objectives.balance import DetailedBalance, LogVariance, ModifiedDetailedBalance
 from gfn_design.objectives.guides import RewardGuide, StopGuide
+from gfn_design.objectives.penalty import Shape, penalty
+from gfn_design.objectives.sub_trajectories import SubTrajectoryBalance, Weighting, piece_weights
 from gfn_design.sampling.noise import uniform_noise
 
 SHAPES, WEIGHTINGS = get_args(Shape), get_args(Weighting)

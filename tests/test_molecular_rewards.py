@@ -279,7 +279,7 @@ def test_prepare_script_of_seh(data_folder, tmp_path, protocol):
     original, output = tmp_path / "best_params.pkl.gz", tmp_path / source.download
     original.write_bytes(gzip.compress(pickle.dumps(found, protocol), 1))
     script.prepare(original, output)
-    assert source.content(output) == source.content_sha256
+    assert source.found_content(output) == source.content_sha256
     found[2] = found[2].T.copy()
     original.write_bytes(gzip.compress(pickle.dumps(found, protocol), 1))
     output.unlink()

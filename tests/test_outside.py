@@ -25,9 +25,9 @@ from gfn_design.config import import_class
 from gfn_design.errors import InputError
 from gfn_design.rewards.answers import Answer, Refusal
 from gfn_design.rewards.asker import Here
-from gfn_design.rewards.functions import content_of
 from gfn_design.rewards.programs import ProgramWorker, parsed
 from gfn_design.rewards.scorer import BudgetSpentError, Scorer, _Pieces
+from gfn_design.rewards.sources import content_of
 from gfn_design.rewards.store import ScoreStore
 
 DNA = {"alphabet": "DNA", "length": 10}

@@ -11,7 +11,7 @@ from gfn_design import (
 )
 from gfn_design.environments.base import Environment
 from gfn_design.policies.patterns import Patterns
-from gfn_design.training.trust_region import fisher_product
+from gfn_design.training.natural_gradient import fisher_product
 
 
 def some_states(environment: Environment) -> torch.Tensor:

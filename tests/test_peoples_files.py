@@ -11,9 +11,9 @@ import pytest
 import yaml
 from processes import run
 
-from gfn_design.data.tables import kmer_scores
 from gfn_design.errors import InputError
 from gfn_design.files import texts
+from gfn_design.files.kmer_tables import kmer_scores
 from gfn_design.files.objects import read_molecules, read_texts
 
 MOLECULES = [

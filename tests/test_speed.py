@@ -649,7 +649,7 @@ def in_bursts(folder, compiled, data, **options):
 def test_a_loop_learns_the_same(options, tmp_path, monkeypatch):
     """Weights, log and counts; fails by chance once in 300, when a draw is rounded over."""
     # Numbers: some parameters have as many.
-    monkeypatch.setattr("gfn_design.fast.compiled_loop.LARGE", 64)
+    monkeypatch.setattr("gfn_design.fast.parameter_groups.LARGE", 64)
     (plain, before, row), (fast, after, new) = (
         in_bursts(tmp_path, compiled, TableData(), **options) for compiled in BOTH
     )
@@ -683,7 +683,7 @@ class HoleData(DataModule):
 @pytest.mark.usefixtures("_long")
 def test_nothing_is_learned_from_a_loop_whose_reward_is_refused(tmp_path, monkeypatch):
     """Fails by chance once in 15: if 'BBBBBB' is in a batch before loops are of several."""
-    monkeypatch.setattr("gfn_design.fast.compiled_loop.LARGE", 64)
+    monkeypatch.setattr("gfn_design.fast.parameter_groups.LARGE", 64)
     model = gflownet(environment=Sequence("ABC", 6), compiled=True, burst=50)
     run, before = Loop.run, {}
 

@@ -48,10 +48,11 @@ from gfn_design import (
 )
 from gfn_design.fast.step import set_gradients
 from gfn_design.objectives.actor_critic import step_costs, temporal_difference
-from gfn_design.objectives.balance import Shape, Weighting
+from gfn_design.objectives.penalty import Shape
+from gfn_design.objectives.sub_trajectories import Weighting
 from gfn_design.sampling.scoring import edge_flows
 from gfn_design.tensors import masked_log_softmax
-from gfn_design.training.trust_region import conjugate_gradient, fisher_product
+from gfn_design.training.natural_gradient import conjugate_gradient, fisher_product
 
 SHAPES, WEIGHTINGS = get_args(Shape), get_args(Weighting)
 

@@ -41,7 +41,7 @@ from gfn_design.sampling.prioritized import steps_of
 from gfn_design.sampling.scoring import score
 from gfn_design.sampling.trajectories import Trajectories, concatenate
 from gfn_design.tensors import masked_log_softmax
-from gfn_design.training.trust_region import (
+from gfn_design.training.natural_gradient import (
     TwiceDifferentiable,
     conjugate_gradient,
     fisher_product,

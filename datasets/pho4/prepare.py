@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gfn_design.data.tables import kmer_scores
 from gfn_design.errors import InputError
+from gfn_design.files.kmer_tables import kmer_scores
 
 
 def prepare(text: Path, output: Path) -> None:

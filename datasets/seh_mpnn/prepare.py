@@ -63,7 +63,7 @@ def prepare(original: Path, output: Path) -> None:
     part = output.with_name(f"{output.name}.part")
     save_file(tensors, part)
     source = MODEL_SOURCES["seh_mpnn"]
-    if source.content(part) != source.content_sha256:
+    if source.found_content(part) != source.content_sha256:
         part.unlink()
         raise InputError(f"{original} does not hold the published weights.")
     part.replace(output)

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gfn_design.data.tables import diverse_modes, kmer_scores
 from gfn_design.errors import InputError
+from gfn_design.files.kmer_tables import diverse_modes, kmer_scores
 from gfn_design.files.registry import SOURCES, content_sha256
 
 

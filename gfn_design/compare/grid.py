@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gfn_design.commands import anchored
 from gfn_design.config import check, read, signature
 from gfn_design.config.compose import Config
+from gfn_design.config.paths import absolute_paths
 from gfn_design.config.plan import Key
 from gfn_design.config.root import ROOT
 from gfn_design.config.schema import hint
@@ -132,7 +132,7 @@ def load_grid(file: Path) -> Grid:
         for seed in seeds
         for (problem, method), run in merged.items()
     ]
-    return Grid(file, anchored(config), list(problems), list(methods), seeds, lengths, cells)
+    return Grid(file, absolute_paths(config), list(problems), list(methods), seeds, lengths, cells)
 
 
 def sources(value: Any) -> dict[str, str]:
@@ -275,7 +275,7 @@ def _timed(run: Config, trajectories: int, every: int) -> dict[str, Any]:
     for name, number in (("trajectories", trajectories), ("evaluate_every", every)):
         if batch < 1 or number % batch:
             raise key.error(f"'{key}' {batch} does not divide '{name}' {number}; change either")
-    return anchored(
+    return absolute_paths(
         {
             **run,
             "evaluate_every": every // batch * updates,
@@ -294,8 +294,7 @@ def _seeded(run: dict[str, Any], method: str, seed: int) -> dict[str, Any]:
     """The run with its seeds.
 
     Equal networks of two methods start equal, which pairs the runs of one seed. Their draws differ:
-    with the same ones, two names of one method would agree exactly, and no test could tell how
-    much of a difference is chance.
+    with the same ones, two names of one method would agree exactly.
     """
     draws = int.from_bytes(hashlib.sha256(f"{method}/{seed}".encode()).digest()[:4])
     return {"seed": seed, **run, "model": {**run["model"], "seed": draws}}

@@ -21,17 +21,19 @@ from typing import NamedTuple
 import yaml
 from tqdm import tqdm
 
+from gfn_design.answering import answered
 from gfn_design.compare.grid import Cell, Grid, sources
 from gfn_design.config import dump
 from gfn_design.errors import InputError
 from gfn_design.files.run_folder import CONFIG, LOG, has_checkpoint
 from gfn_design.files.whole import make_folder, write_whole
-from gfn_design.runs.run import prepare
+from gfn_design.runs.telling import train_file
+from gfn_design.runs.train import prepare
 
 GRID, SOURCES, OUTPUT, LOCK = "compare.yaml", "sources.yaml", "output.txt", ".lock"
 PROCESSES = multiprocessing.get_context("forkserver")
 IMPORTS = [
-    "gfn_design.runs.run",
+    "gfn_design.runs.train",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
     "logomaker",
@@ -207,11 +209,9 @@ def _fit(run: Path, lock: Path) -> None:
     output = os.open(run / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(output, stream.fileno())
-    from gfn_design.__main__ import main
-
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_SH)
-        sys.exit(main(["fit", "--config", str(run / CONFIG), "--output", str(run)]))
+        sys.exit(answered(lambda: train_file(run / CONFIG, run)))
 
 
 def _failure(run: Path, code: int, trajectories: int) -> str:

@@ -113,10 +113,7 @@ def plan(
                 return [plan(it, first, file, key / place) for place, it in enumerate(value)]
         case "dict" | "Dict" | "Mapping":
             if isinstance(value, Mapping):
-                for it in value:
-                    plan(it, first, file, key / it)
-                last = items[-1] if items else None
-                return {it: plan(of, last, file, key / it) for it, of in value.items()}
+                return _mapping(value, items, file, key)
         case "Callable":
             later = len(first.elts) if isinstance(first, ast.List) else -1
             base = _base(source.resolve(items[-1], file)) if items else ""
@@ -223,6 +220,13 @@ def plan_call(class_path: str, values: Any, wanted: Wanted, key: Key) -> Call:
             else _untyped(value, key / name)
         )
     return Call(class_path, arguments, str(key), wanted.later is not None)
+
+
+def _mapping(value: Mapping[Any, Any], items: list[ast.expr], file: Path, key: Key) -> Any:
+    first, last = (items[0], items[-1]) if items else (None, None)
+    for it in value:
+        plan(it, first, file, key / it)
+    return {it: plan(of, last, file, key / it) for it, of in value.items()}
 
 
 def _base(found: source.Definition | None) -> str:

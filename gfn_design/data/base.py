@@ -60,6 +60,7 @@ class DataModule(LightningDataModule):
     def __init__(self) -> None:
         super().__init__()
         self.candidates = 1000  # objects that `trainer.predict` draws
+        self._is_ready_for: Environment | None = None
 
     @abstractmethod
     def make_reward(self, environment: Environment) -> Reward:
@@ -150,7 +151,7 @@ class DataModule(LightningDataModule):
     def ready(self, environment: Environment, device: torch.device) -> None:
         """Build the reward for `environment` on `device`."""
         self.reward = self.make_reward(environment).eval().requires_grad_(False).to(device)
-        self._device = device
+        self._device, self._is_ready_for = device, environment
 
     def reward_on(self, device: torch.device) -> Reward:
         """The reward, moved to `device`: a Trainer takes its module back to the CPU at the end."""
@@ -161,7 +162,9 @@ class DataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         trainer = self._attached()
         environment = cast(Environment, trainer.lightning_module.environment)
-        self.ready(environment, trainer.strategy.root_device)
+        if self._is_ready_for is not environment:  # `GFlowNet.use` may have made it just now
+            self.ready(environment, trainer.strategy.root_device)
+        self._is_ready_for = None
 
     def train_dataloader(self) -> Clock:
         trainer = self._attached()

@@ -13,15 +13,11 @@ from torch import Tensor, nn
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
-from gfn_design.rewards.functions import (
-    content_of,
-    content_of_function,
-    function_workers,
-    name_of,
-)
+from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.programs import ProgramWorker
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.scorer import Scorer
+from gfn_design.rewards.sources import content_of, content_of_function, name_of
 
 _log = logging.getLogger(__name__)
 

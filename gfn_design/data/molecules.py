@@ -13,12 +13,7 @@ from gfn_design.data.functions import ScoredData
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.rewards.desirability import Desirability, combined, desirability
-from gfn_design.rewards.functions import (
-    content_of,
-    content_of_function,
-    function_workers,
-    name_of,
-)
+from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.programs import ProgramWorker
 from gfn_design.rewards.properties import (
     PROXIES,
@@ -28,6 +23,7 @@ from gfn_design.rewards.properties import (
 )
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.scorer import Scorer
+from gfn_design.rewards.sources import content_of, content_of_function, name_of
 
 TAKEN = (  # columns that candidates have anyway
     *("rank", "sequence", "object", "smiles", "inchikey", "scaffold", "alerts", "path", "nearest"),

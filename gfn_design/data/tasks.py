@@ -116,7 +116,7 @@ class KmerData(DataModule):
         return self._scores[1]
 
     def _read(self, environment: Environment) -> Tensor:
-        from gfn_design.data.tables import kmer_scores
+        from gfn_design.files.kmer_tables import kmer_scores
         from gfn_design.files.registry import SOURCES
 
         name = type(self).__name__
@@ -156,7 +156,7 @@ class KmerData(DataModule):
         return Reward(score, self.exponent, scale, self.minimum, self.maximum)
 
     def modes(self, environment: Environment) -> Tensor | None:
-        from gfn_design.data.tables import diverse_modes
+        from gfn_design.files.kmer_tables import diverse_modes
 
         scores, length = self.scores(environment), len(environment.slot_sizes)
         count = self.n_modes if self.n_modes is not None else ceil(0.005 * len(scores))

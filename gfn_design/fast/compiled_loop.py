@@ -4,17 +4,18 @@ Of a step on a batch of 16, Python would take a third. What a step changes, the 
 means, goes round in the loop; all else goes in before it, and comes out after it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, grad
 from torch.optim import Adam
 
 from gfn_design.fast.adam import adam, scales_of
 from gfn_design.fast.compiled import ON_CPU, compiled, repeat_while
+from gfn_design.fast.parameter_groups import Group, apart
 from gfn_design.fast.rollout import RollOut
 from gfn_design.fast.step import Draws, OfParts, drawn
 from gfn_design.sampling.exploration import Exploration
@@ -25,48 +26,10 @@ from gfn_design.training.losses import losses_of, total_loss
 from gfn_design.training.tally import StepsTaken, Tally
 
 Values = tuple[Tensor, ...]
-ALIGNED = 16  # numbers: a line of the cache
-LARGE = 2**14  # numbers: to copy so many costs more than a kernel of their own
 
 
 class NotCompiledError(Exception):
     """A loop cannot be compiled."""
-
-
-class Group(NamedTuple):
-    """Parameters that Adam updates alike, in one tensor: kernels for each take long to compile.
-
-    Large ones have a group to themselves, so that their gradients are not copied.
-
-    Attributes:
-        place: Which of Adam's own groups they are from.
-        names: Of the parameters.
-        shapes: Of the parameters.
-    """
-
-    place: int
-    names: tuple[str, ...]
-    shapes: tuple[torch.Size, ...]
-
-    def flat(self, tensors: Iterable[Tensor]) -> Tensor:
-        """One for each parameter, end to end, each beginning at a multiple of `ALIGNED`."""
-        if len(self.names) == 1:  # itself: a view
-            return next(iter(tensors)).flatten()
-        pieces = []
-        for x in tensors:
-            pieces.append(x.flatten())
-            if gap := -x.numel() % ALIGNED:
-                pieces.append(x.new_zeros(gap))
-        return torch.cat(pieces)
-
-    def parts(self, flat: Tensor) -> list[Tensor]:
-        """The inverse of `flat`, as views."""
-        if len(self.names) == 1:
-            return [flat.view(self.shapes[0])]
-        sizes = [shape.numel() for shape in self.shapes]
-        places = flat.split([n + -n % ALIGNED for n in sizes])
-        shaped = zip(places, sizes, self.shapes, strict=True)
-        return [place[:n].view(shape) for place, n, shape in shaped]
 
 
 class Loop:
@@ -93,15 +56,15 @@ class Loop:
         self.reward, self.step = reward, _Step(parts, rollout)
         self.optimizer, self.names, self.most = optimizer, names, most
         named = {p: name for name, p in self.step.named_parameters()}
-        apart = [
+        several = [
             (place, some)
             for place, group in enumerate(optimizer.param_groups)
-            for some in _apart(group["params"])
+            for some in apart(group["params"])
         ]
-        self.parameters = [some for _, some in apart]
+        self.parameters = [some for _, some in several]
         self.groups = tuple(
             Group(place, tuple(named[p] for p in some), tuple(p.shape for p in some))
-            for place, some in apart
+            for place, some in several
         )
         self.graph = compiled(run_steps, dynamic=False, fullgraph=True, **ON_CPU)
         self.compiled = False
@@ -211,13 +174,6 @@ class Loop:
         raise diverged(number, losses, log_reward[-1], self.optimizer.param_groups[0]["lr"])
 
 
-def _apart(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """The small ones together, and each large one by itself."""
-    small = [p for p in parameters if p.numel() < LARGE]
-    large = [[p] for p in parameters if p.numel() >= LARGE]
-    return [small, *large] if small else large
-
-
 def _padded(rows: Any, n: int) -> Tensor:
     """So many rows, of which those that are not given are zero."""
     x = torch.as_tensor(rows, dtype=torch.float32)
@@ -234,6 +190,33 @@ class _Step(OfParts):
         each = torch.stack([*losses.values()])
         built, log_reward = batch.drawn.objects, batch.drawn.log_reward.float()
         return total_loss(losses), (built, log_reward, each)
+
+
+def _updated(
+    step: _Step,
+    reward: LogRewardFunction,
+    groups: tuple[Group, ...],
+    state: list[Values],
+    uniform: Tensor,
+    scale: Tensor,
+    fixed: dict[str, Tensor],
+) -> tuple[Any, Values]:
+    """What Adam makes of parameters and its means by one batch, and what that was."""
+
+    def loss(trained: dict[str, Tensor]) -> Any:
+        return functional_call(step, trained | fixed, (reward, uniform))
+
+    trained = {
+        name: x
+        for group, flat in zip(groups, state[0], strict=True)
+        for name, x in zip(group.names, group.parts(flat), strict=True)
+    }
+    gradients, batch = grad(loss, has_aux=True)(trained)
+    updated = [
+        adam(scale[group.place], group.flat(gradients[name] for name in group.names), *own)
+        for group, *own in zip(groups, *state, strict=True)
+    ]
+    return updated, batch
 
 
 def run_steps(
@@ -265,44 +248,26 @@ def run_steps(
         found: ``float[losses]``, of any value.
 
     Returns:
-        `values`, `means` and `squares` after the last update; all objects and their log R as in
-        `StepsTaken`; and the losses of the last batch.
+        The three after the last update; objects, their log R and losses as in `StepsTaken`.
     """
     exploration = step.parts.exploration
     knobs = [] if exploration is None else [name for name, _ in exploration.named_buffers()]
 
-    def body(
-        done: Tensor,
-        values: Values,
-        means: Values,
-        squares: Values,
-        objects: Tensor,
-        log_reward: Tensor,
-        found: Tensor,
-    ) -> Any:
+    def body(done: Tensor, *state: Any) -> Any:
+        *kinds, objects, log_reward, _ = state
         row = done.view(1)
         uniform, scale, knob = (x.index_select(0, row)[0] for x in (noise, scales, explored))
         fixed = {f"exploration.{name}": x for name, x in zip(knobs, knob.unbind(), strict=True)}
 
-        def loss(trained: dict[str, Tensor]) -> Any:
-            return functional_call(step, trained | fixed, (reward, uniform))
-
-        trained = {
-            name: x
-            for group, flat in zip(groups, values, strict=True)
-            for name, x in zip(group.names, group.parts(flat), strict=True)
-        }
-        gradients, (built, rewarded, found) = grad(loss, has_aux=True)(trained)
-        updated = [
-            adam(scale[group.place], group.flat(gradients[name] for name in group.names), *state)
-            for group, *state in zip(groups, values, means, squares, strict=True)
-        ]
+        updated, (built, rewarded, losses) = _updated(
+            step, reward, groups, kinds, uniform, scale, fixed
+        )
         return (
             done + 1,
             *(tuple(x) for x in zip(*updated, strict=True)),
             objects.index_copy(0, row, built[None]),
             log_reward.index_copy(0, row, rewarded[None]),
-            found,
+            losses,
         )
 
     source = step.parts.environment.initial(noise.shape[1])

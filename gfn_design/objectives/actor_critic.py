@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from gfn_design.errors import InputError
-from gfn_design.objectives.balance import check_pieces, piece_loss, step_flows
+from gfn_design.objectives.balance import step_flows
 from gfn_design.objectives.base import Objective
+from gfn_design.objectives.sub_trajectories import check_pieces, piece_loss
 from gfn_design.ranks import total
 from gfn_design.sampling.trajectories import Scored
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gfn_design.errors import InputError
 from gfn_design.rewards.answers import Refusal, ScoringError, call, told
-from gfn_design.rewards.functions import content_of
+from gfn_design.rewards.sources import content_of
 
 
 class DaskWorker:
@@ -18,7 +18,7 @@ class DaskWorker:
     Args:
         address: Of the scheduler, such as ``tcp://10.0.0.1:8786``.
         path: Where the workers find the function, ``file.py:name`` or ``package.module.name``.
-        arguments: See `gfn_design.rewards.functions.importable`.
+        arguments: See `gfn_design.rewards.sources.importable`.
         timeout: Seconds that a text may take while it is worked on, waiting included; None waits.
 
     Attributes:

@@ -4,14 +4,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gfn_design.config import load
+from gfn_design.config.root import ROOT
+
+
+def train_file(file: Path, folder: Path) -> int:
+    """Train by a configuration file into a folder; returns the exit code 0."""
+    train_and_tell(load([file], [], ROOT), folder)
+    return 0
+
 
 def train_and_tell(config: dict[str, Any], folder: Path) -> None:
     """Train into a folder and say in words what came out."""
     started, here = time.monotonic(), folder.absolute()
     print("loading ...", flush=True)
-    from gfn_design.runs import run
+    from gfn_design.runs.run import first_logged
+    from gfn_design.runs.train import fit
 
-    _, evaluation, candidates = run.fit(config, folder)
+    _, evaluation, candidates = fit(config, folder)
     print(f"\ntrained and evaluated in {time.monotonic() - started:.0f} s\n")
     wide = max([6, *(len(c.text) for c in candidates[:10])])
     print(f"{'rank':>4}  {'design':{wide}}  {'score':>8}  {'reward':>8}  {'drawn':>6}")
@@ -19,14 +29,14 @@ def train_and_tell(config: dict[str, Any], folder: Path) -> None:
         print(f"{c.rank:>4}  {c.text:{wide}}  {c.score:8.4g}  {c.reward:8.4g}  {c.draws:>6}")
     print(ties([c.score for c in candidates]))
     print_metrics(evaluation.metrics)
-    start = run.first_logged(here, "D_TV")
+    start = first_logged(here, "D_TV")
     if start is not None:
         print(
             f"exact D_TV went from {start:.3f} to {evaluation.metrics['D_TV']:.3f}; as diverse as "
             f"{evaluation.metrics['effective']:,.0f} equally likely designs "
             f"(the target: {evaluation.metrics['target_effective']:,.0f})"
         )
-    start = run.first_logged(here, "mean_reward")
+    start = first_logged(here, "mean_reward")
     if start is not None:
         print(f"mean reward went from {start:.4g} to {evaluation.metrics['mean_reward']:.4g}")
     print(f"results are in {folder}/ (its README.md says what each file is)")

@@ -13,8 +13,8 @@ from gfn_design.errors import InputError
 from gfn_design.files.checkpoints import latest_checkpoint
 from gfn_design.files.objects import SetAside, read_molecules, read_texts
 from gfn_design.files.run_folder import CONFIG
-from gfn_design.objectives.balance import penalty
 from gfn_design.objectives.base import BackwardObjective, Objective
+from gfn_design.objectives.penalty import penalty
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.noise import KNOWN, TRAINING, uniform_noise
 from gfn_design.sampling.rollout import sample_backward

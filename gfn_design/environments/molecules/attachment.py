@@ -200,3 +200,13 @@ def pieces(fragments: Iterable[Fragment], where: str) -> list[Piece]:
     if not found:
         raise InputError(f"{where}: holds no fragment")
     return list(found.values())
+
+
+def mark(fragment: Fragment) -> str:
+    """The fragment as SMILES with its points marked by ``[*]``, as `marked` reads it."""
+    from rdkit import Chem
+
+    dummy = Chem.MolFromSmiles("[*]")
+    piece = Piece(fragment)
+    bonds = [(0, atom, i, 0) for i, atom in enumerate(fragment.points, 1)]
+    return Chem.MolToSmiles(joined([piece.molecule, *[dummy] * len(bonds)], bonds))

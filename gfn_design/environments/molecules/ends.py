@@ -55,22 +55,81 @@ def ends_of(pieces: Sequence[Piece], pairs: Sequence[tuple[int, int]]) -> Ends:
     return Ends(kind_of, fits, torch.tensor(opens))
 
 
-def check_ends(
-    ends: Ends, roots: Sequence[int], min_blocks: int, max_blocks: int, closed: bool, name: str
-) -> None:
-    """No molecule may come to where it can neither grow nor stop.
+class Limits(NamedTuple):
+    """What a molecule of fragments must be like.
 
-    Args:
-        ends: See there.
-        roots: The fragments that may be the first.
-        min_blocks: Of a molecule.
-        max_blocks: Of a molecule.
+    Attributes:
+        min_blocks: Fragments, at least.
+        max_blocks: At most.
         closed: It must not stop with an open end.
         name: Of the fragments, for messages.
+    """
+
+    min_blocks: int
+    max_blocks: int
+    closed: bool
+    name: str
+
+
+def block_tables(pieces: list[Piece], core: Piece | None, limits: Limits) -> dict[str, Tensor]:
+    """What an environment of fragments looks up: the buffers of `Fragments` by name.
+
+    Args:
+        pieces: The fragments.
+        core: The first of every molecule, if it is always the same.
+        limits: Of a molecule.
 
     Raises:
-        InputError: It may.
+        InputError: Some molecule could neither grow nor stop.
     """
+    every = [*pieces, *([] if core is None else [core])]
+    roots = range(len(pieces)) if core is None else [len(pieces)]
+    _check_points(pieces, [every[root] for root in roots], limits)
+    sizes = [0, *(len(piece.fragment.points) for piece in every)]  # first: no block
+    pairs = [
+        (number, point)
+        for number, piece in enumerate(pieces)
+        for point in range(len(piece.fragment.points))
+        if piece.fragment.entry in (None, point)
+    ]
+    pair_of = torch.zeros(len(every), max(sizes), dtype=torch.int64)
+    first = torch.zeros(len(every), dtype=torch.int64)
+    for pair, (fragment, point) in reversed(list(enumerate(pairs))):
+        pair_of[fragment, point] = first[fragment] = pair
+    ends = ends_of(every, pairs)
+    _check_ends(ends, roots, limits)
+    least = 1 + (ends.kind_of > 0).sum(1)[1:] if limits.closed else first.clamp(max=0)
+    begins = [  # the action of the pair may also be the first
+        first[fragment] == pair and least[fragment] <= limits.max_blocks
+        for pair, (fragment, _) in enumerate(pairs)
+    ]
+    return {
+        "sizes": torch.tensor(sizes),
+        "pair_of": pair_of.flatten(),
+        "first_pair": first,
+        "pair_fragment": torch.tensor([fragment for fragment, _ in pairs]),
+        "pair_point": torch.tensor([point for _, point in pairs]),
+        "kind_of": ends.kind_of,
+        "fits": ends.fits,
+        "pair_opens": ends.opens,
+        "begins": torch.tensor(begins),
+    }
+
+
+def _check_points(pieces: list[Piece], roots: list[Piece], limits: Limits) -> None:
+    """Every molecule can grow to `min_blocks`: one that could not must not be begun."""
+    grows = any(len(piece.fragment.points) > 1 for piece in pieces)
+    least = min(len(piece.fragment.points) for piece in roots) + 1
+    if not grows and least < limits.min_blocks:
+        raise InputError(
+            f"{limits.name}: no fragment has two points, so that some molecules end with {least} "
+            f"blocks; min_blocks is {limits.min_blocks}"
+        )
+
+
+def _check_ends(ends: Ends, roots: Sequence[int], limits: Limits) -> None:
+    """No molecule may come to where it can neither grow nor stop."""
+    min_blocks, max_blocks, closed, name = limits
     kind_of, fits, opens = ends
     at_first = (kind_of > 0).sum(1)[[root + 1 for root in roots]]
     if min_blocks > 1 and (at_first == 0).any():

@@ -8,10 +8,16 @@ import torch
 from torch import Tensor
 
 from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment
-from gfn_design.environments.molecules.ends import check_ends, ends_of
+from gfn_design.environments.molecules.attachment import mark
+from gfn_design.environments.molecules.block_rows import (
+    graph_of_blocks,
+    with_block,
+    without_block,
+)
+from gfn_design.environments.molecules.ends import Limits, block_tables
 from gfn_design.environments.molecules.forbidden import listed_patterns
 from gfn_design.environments.molecules.spelling import Assembly
-from gfn_design.environments.molecules.vocabulary import Fragment, mark, marked, vocabulary
+from gfn_design.environments.molecules.vocabulary import Fragment, marked, vocabulary
 from gfn_design.environments.numbering import Enumerated
 from gfn_design.errors import InputError
 
@@ -104,8 +110,9 @@ class Fragments(Enumerated, GraphEnvironment):
         self.core = self.every[-1] if core is not None else None
         self.pieces = self.every[: len(self.every) - (core is not None)]
         self.max_points = max(len(piece.fragment.points) for piece in self.every)
-        self._check_size()
-        self._make_tables()
+        limits = Limits(min_blocks, max_blocks, closed, name)
+        for label, table in block_tables(self.pieces, self.core, limits).items():
+            self.register_buffer(label, table, persistent=False)
         self.n_actions = self.n_slots * self.max_points + len(self.pair_point) + 1
         self.n_backward_actions = self.n_slots + 1
         self.max_steps = 2 * max_blocks - (self.core is not None)
@@ -119,50 +126,6 @@ class Fragments(Enumerated, GraphEnvironment):
         )
         self._make_layout()
         self.number_states(numbered)
-
-    def _check_size(self) -> None:
-        """Every molecule can grow to `min_blocks`: one that could not must not be begun."""
-        roots = self.pieces if self.core is None else [self.core]
-        grows = any(len(piece.fragment.points) > 1 for piece in self.pieces)
-        least = min(len(piece.fragment.points) for piece in roots) + 1
-        if not grows and least < self.min_blocks:
-            raise InputError(
-                f"{self.name}: no fragment has two points, so that some molecules end with {least} "
-                f"blocks; min_blocks is {self.min_blocks}"
-            )
-
-    def _make_tables(self) -> None:
-        """What there is to look up, as buffers."""
-        sizes = [0, *(len(piece.fragment.points) for piece in self.every)]  # first: no block
-        pairs = [
-            (number, point)
-            for number, piece in enumerate(self.pieces)
-            for point in range(len(piece.fragment.points))
-            if piece.fragment.entry in (None, point)
-        ]
-        pair_of = torch.zeros(len(self.every), self.max_points, dtype=torch.int64)
-        first = torch.zeros(len(self.every), dtype=torch.int64)
-        for pair, (fragment, point) in reversed(list(enumerate(pairs))):
-            pair_of[fragment, point] = first[fragment] = pair
-        tables = {
-            "sizes": torch.tensor(sizes),
-            "pair_of": pair_of.flatten(),
-            "first_pair": first,
-            "pair_fragment": torch.tensor([fragment for fragment, _ in pairs]),
-            "pair_point": torch.tensor([point for _, point in pairs]),
-        }
-        ends = ends_of(self.every, pairs)
-        least = 1 + (ends.kind_of > 0).sum(1)[1:] if self.closed else first.clamp(max=0)
-        begins = [  # the action of the pair may also be the first
-            first[fragment] == pair and least[fragment] <= self.max_blocks
-            for pair, (fragment, _) in enumerate(pairs)
-        ]
-        roots = range(len(self.pieces)) if self.core is None else [len(self.pieces)]
-        check_ends(ends, roots, self.min_blocks, self.max_blocks, self.closed, self.name)
-        tables |= {"kind_of": ends.kind_of, "fits": ends.fits, "pair_opens": ends.opens}
-        tables["begins"] = torch.tensor(begins)
-        for name, table in tables.items():
-            self.register_buffer(name, table, persistent=False)
 
     def extra_repr(self) -> str:
         names = "\n".join(_name(piece.fragment) for piece in self.every)
@@ -253,15 +216,7 @@ class Fragments(Enumerated, GraphEnvironment):
         parent, at = picked[:, :1], picked[:, 1:]
         root = blocks[:, 0, :1] < 0
         own = own.masked_fill(root, -1)
-        slot = torch.arange(slots, device=states.device)
-        beyond = (blocks[:, 1] < parent) | ((blocks[:, 1] == parent) & (blocks[:, 2] > at))
-        beyond = (beyond & (slot > parent)) | (blocks[:, 0] < 0)
-        place = torch.where(beyond, slot, slots - 1).amin(1, keepdim=True)
-        moved = blocks.gather(2, (slot - (slot > place).long())[:, None].expand_as(blocks))
-        up = (moved[:, 1] >= place).long()
-        moved = torch.stack([moved[:, 0], moved[:, 1] + up, moved[:, 2], moved[:, 3]], 1)
-        new = torch.stack([fragment, parent, at, own], 1)
-        moved = moved.where((slot != place)[:, None], new)
+        moved, place = with_block(blocks, torch.stack([fragment, parent, at, own], 1))
         after_join = torch.cat([moved.flatten(1), torch.full_like(picked, -1)], 1)
         undo = torch.where(picks, slots, place)
         return torch.where(picks, after_pick, after_join), undo[:, 0]
@@ -274,14 +229,8 @@ class Fragments(Enumerated, GraphEnvironment):
         pick = (picked[:, :1] * points + picked[:, 1:]).clamp(min=0)
         place = undo.clamp(max=slots - 1)
         blocks = self._blocks(states)
-        off = blocks.gather(2, place[:, None].expand(-1, 4, -1))[..., 0]
+        moved, off = without_block(blocks, place)
         fragment, parent, at, own = off[:, :, None].unbind(1)
-        slot = torch.arange(slots, device=states.device)
-        source = slot + (slot >= place).long()
-        padded = torch.cat([blocks, torch.full_like(blocks[..., :1], -1)], 2)
-        moved = padded.gather(2, source[:, None].expand_as(blocks))
-        down = (moved[:, 1] > place).long()
-        moved = torch.stack([moved[:, 0], moved[:, 1] - down, moved[:, 2], moved[:, 3]], 1)
         before_join = torch.cat([moved.flatten(1), parent, at], 1)
         kind = fragment.clamp(min=0)
         pair = self.pair_of[kind * points + own.clamp(min=0)]
@@ -335,26 +284,8 @@ class Fragments(Enumerated, GraphEnvironment):
         taken (2) or picked (3); an edge the points at its start and end, and whether it leads from
         child to parent; a state whether a point is picked, and how many blocks there are.
         """
-        blocks, picked = self._blocks(states), states[:, -2:]
-        fragment, parent, at, own = blocks.unbind(1)
-        there, is_open = self._points(blocks)
-        slots, points = self.n_slots, self.max_points
-        code = there.long() + (there & ~is_open).long()
-        spot = torch.arange(slots * points, device=states.device).view(slots, points)
-        chosen = (picked[:, :1] * points + picked[:, 1:])[..., None]
-        code = code.masked_fill((spot == chosen) & (picked[:, :1, None] >= 0), 3)
-        present = fragment >= 0
-        batch, slot = present.nonzero(as_tuple=True)
-        number = (present.flatten().cumsum(0) - 1).view_as(present)
-        nodes = torch.cat([fragment[batch, slot][:, None], code[batch, slot]], 1)
-        row, child = (parent >= 0).nonzero(as_tuple=True)
-        up = torch.stack([number[row, child], number[row, parent[row, child]]])
-        ends = torch.stack([own[row, child], at[row, child]], 1)
-        ends = torch.cat([ends, ends.flip(1)])
-        upward = torch.arange(len(ends), device=states.device)[:, None] < len(ends) // 2
-        features = torch.cat([ends, upward.long()], 1)
-        whole = torch.stack([(picked[:, 0] >= 0).long(), present.sum(1)], 1)
-        return Graph(nodes, torch.cat([up, up.flip(0)], 1), features, batch, slot, whole)
+        blocks = self._blocks(states)
+        return graph_of_blocks(blocks, states[:, -2:], *self._points(blocks))
 
 
 def _name(fragment: Fragment) -> str:

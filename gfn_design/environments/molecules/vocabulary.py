@@ -285,18 +285,6 @@ def parsed(smiles: str, where: str = "") -> "Mol":
     return molecule
 
 
-def mark(fragment: Fragment) -> str:
-    """The fragment as SMILES with its points marked by ``[*]``, as `marked` reads it."""
-    from rdkit import Chem
-
-    from gfn_design.environments.molecules.attachment import Piece, joined
-
-    dummy = Chem.MolFromSmiles("[*]")
-    piece = Piece(fragment)
-    bonds = [(0, atom, i, 0) for i, atom in enumerate(fragment.points, 1)]
-    return Chem.MolToSmiles(joined([piece.molecule, *[dummy] * len(bonds)], bonds))
-
-
 def write_vocabulary(fragments: Iterable[Fragment], path: Path) -> None:
     """Write a file that `read_vocabulary` reads: CSV with all of fragments, and their counts."""
     with whole_file(path, newline="") as file:

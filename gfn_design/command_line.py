@@ -1,0 +1,213 @@
+"""What the command line takes: every command and its options."""
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from gfn_design.errors import InputError
+
+EPILOG = """\
+examples:
+  gfn-design demo
+  gfn-design demo molecules
+  gfn-design fit --config configs/six6/rl_u.yaml --output runs/six6
+  gfn-design fit --config configs/six6/rl_u.yaml --trainer.max_steps 500 --model.batch_size=64
+  gfn-design finetune runs/six6 --data.table pax6
+  gfn-design sample runs/six6 -n 1000
+  gfn-design evaluate runs/six6
+  gfn-design compare --config configs/compare/demo.yaml
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers a mistake with one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def parser() -> Parser:
+    """Every command and its options."""
+    top = Parser(
+        prog="gfn-design",
+        description="Design molecules and biological sequences with GFlowNets.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"gfn-design {_version()}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (add_options, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        add_options(command)
+    return top
+
+
+def _version() -> str:
+    from gfn_design import __version__
+
+    return __version__
+
+
+def _fit(command: argparse.ArgumentParser) -> None:
+    """Options of fit."""
+    command.add_argument(
+        "--config",
+        "-c",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="configuration; of several, later ones win",
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="the run's folder (default: runs/<name of the configuration>)",
+    )
+    command.add_argument(
+        "--seed", type=int, help="of networks and draws (default: the config's, or 0)"
+    )
+    command.add_argument("--checkpoint_every", type=int, metavar="N", help="batches (default: 500)")
+    command.add_argument(
+        "--keys", action="store_true", help="list the configuration's keys and stop"
+    )
+    command.epilog = "any key of the configuration can be given too, as in --trainer.max_steps 100"
+
+
+def _finetune(command: argparse.ArgumentParser) -> None:
+    """Options of finetune."""
+    command.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
+    command.add_argument(
+        "--config",
+        "-c",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="with a data section, say; what it leaves out is as in RUN",
+    )
+    command.add_argument(
+        "--way",
+        choices=("all", "last", "anchored"),
+        default="all",
+        help="train all layers, the last ones, or all towards prior times reward (default: all)",
+    )
+    command.add_argument(
+        "--known",
+        type=Path,
+        metavar="FILE",
+        help="good objects to learn from: CSV, SMI, FASTA, text",
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="of the new run (default: runs/<RUN>-finetuned-<task>); on the same folder, go on",
+    )
+    command.add_argument("--seed", type=int, help="of networks and draws (default: RUN's)")
+    command.add_argument("--checkpoint_every", type=int, metavar="N", help="batches (default: 500)")
+    command.epilog = (
+        "the new reward is given as --data KmerData --data.table pax6, and any other key but "
+        "environment and networks can be given too, as in --model.lr 3e-4"
+    )
+
+
+def _sample(command: argparse.ArgumentParser) -> None:
+    """Options of sample."""
+    command.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
+    command.add_argument("-n", type=int, default=1000, help="distinct candidates (default: 1000)")
+    command.add_argument("--seed", type=int, default=0, help="another one draws others")
+    command.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="default: the next RUN/sample-<number>"
+    )
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace the candidates that are in FOLDER"
+    )
+    command.add_argument(
+        "--pick", type=int, metavar="N", help="keep N good ones that are far from each other"
+    )
+    command.add_argument(
+        "--pick_from",
+        metavar="FLOOR",
+        help="pick among designs whose score (or a term: QED>=0.7) is at least so much, or top:50 "
+        "of them (default: the best tenth, at least 4 N)",
+    )
+    command.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="known molecules (a table with a column of SMILES, or SMI): tell the nearest of them",
+    )
+    command.add_argument("--column", metavar="NAME", help="of --reference: its column of SMILES")
+
+
+def _evaluate(command: argparse.ArgumentParser) -> None:
+    """Options of evaluate."""
+    command.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
+
+
+def _compare(command: argparse.ArgumentParser) -> None:
+    """Options of compare."""
+    command.add_argument(
+        "--config", "-c", type=Path, required=True, metavar="FILE", help="the grid"
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="of all runs and tables (default: runs/<name of the file>); on the same folder, go on",
+    )
+    command.add_argument(
+        "--jobs", type=int, metavar="N", help="runs at a time (default: one per core)"
+    )
+
+
+def _mine(command: argparse.ArgumentParser) -> None:
+    """Options of mine."""
+    command.add_argument(
+        "molecules", type=Path, metavar="FILE", help=".smi, or a table with a column of SMILES"
+    )
+    command.add_argument("--column", metavar="NAME", help="of SMILES (default: by its usual names)")
+    command.add_argument(
+        "--any_link", action="store_true", help="let any end be joined to any (default: as BRICS)"
+    )
+    command.add_argument("--at_least", type=int, default=2, help="times it is found (default: 2)")
+    command.add_argument(
+        "--output", type=Path, metavar="FILE.csv", help="default: FILE with _fragments.csv"
+    )
+
+
+def _demo(command: argparse.ArgumentParser) -> None:
+    """Options of demo."""
+    command.add_argument(
+        "what", nargs="?", choices=("dna", "molecules"), default="dna", help="default: dna"
+    )
+    command.add_argument("--factor", help="of dna: any in JASPAR 2026 (default: FOXA1)")
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="default: runs/demo-<factor>, runs/demo-molecules",
+    )
+    command.add_argument("--seed", type=int, default=0, help="of networks and draws (default: 0)")
+
+
+def _check(command: argparse.ArgumentParser) -> None:
+    """Options of check."""
+    command.add_argument(
+        "environment",
+        metavar="FILE.py:Environment",
+        help="a class; its arguments follow, as in --length 4",
+    )
+
+
+COMMANDS = {
+    "fit": (_fit, "train a GFlowNet into a folder; on the same folder, go on"),
+    "finetune": (_finetune, "train the policy of a run on a new reward, into a new folder"),
+    "sample": (_sample, "draw distinct candidates from a run, best first"),
+    "evaluate": (_evaluate, "compare what a run samples with what it should sample"),
+    "compare": (_compare, "run a grid of problems, methods and seeds; say which is better"),
+    "mine": (_mine, "find the fragments that molecules of yours are made of (BRICS)"),
+    "demo": (_demo, "design binding sites of a transcription factor, or molecules, in minutes"),
+    "check": (_check, "test an environment of your own against the contract"),
+}
