@@ -44,9 +44,8 @@ CONFIG = {
     "model": {
         "environment": {"class_path": "Sequence", "init_args": {"alphabet": "DNA", "length": 3}},
         "objective": {"class_path": "TrajectoryBalance", "init_args": {"log_z": 0.0}},
-        "network": {"class_path": "MLP", "init_args": {"width": 8, "depth": 1}},
-        "batch_size": 4,
-        "replay": {"class_path": "Replay", "init_args": {"size": 4}},
+        "networks": {"network": {"class_path": "MLP", "init_args": {"width": 8, "depth": 1}}},
+        "batches": {"size": 4, "replay": {"class_path": "Replay", "init_args": {"size": 4}}},
     },
     "data": {"class_path": "MotifData", "init_args": {"factor": "FOXA1", "exponent": 0.75}},
     "candidates": 5,

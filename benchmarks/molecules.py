@@ -16,7 +16,15 @@ from statistics import median
 
 import torch
 
-from gfn_design import MLP, FunctionData, GFlowNet, GraphNetwork, TrajectoryBalance
+from gfn_design import (
+    MLP,
+    Batches,
+    FunctionData,
+    GFlowNet,
+    GraphNetwork,
+    Networks,
+    TrajectoryBalance,
+)
 from gfn_design.environments.molecules.fragments import Fragments
 from gfn_design.fast.step import loss_of
 from gfn_design.sampling.noise import EVALUATION
@@ -46,7 +54,9 @@ def main() -> None:
     if options.network != "mlp":
         network = partial(GraphNetwork, kind=options.network, width=128, depth=4)
     environment = Fragments(options.vocabulary, max_blocks=9, min_blocks=2, numbered=0)
-    module = GFlowNet(environment, TrajectoryBalance(), network, batch_size=BATCH, seed=0)
+    module = GFlowNet(
+        environment, TrajectoryBalance(), Networks(network), batches=Batches(BATCH), seed=0
+    )
     module.use(FunctionData(lambda texts: [1.0] * len(texts)))
     optimizer = module.configure_optimizers()
 

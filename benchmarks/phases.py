@@ -26,12 +26,25 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.profiler import profile
 
-from gfn_design import ActorCritic, GFlowNet, Sequence, TrajectoryBalance, TrustRegion
+from gfn_design import (
+    ActorCritic,
+    Batches,
+    GFlowNet,
+    LearnedBackward,
+    Networks,
+    Optimiser,
+    Sequence,
+    Speed,
+    TrajectoryBalance,
+    TrustRegion,
+    UniformBackward,
+)
 from gfn_design.data.base import DataModule
 from gfn_design.fast import scoring
 from gfn_design.fast.step import set_gradients
 from gfn_design.policies.mlp import MLP
 from gfn_design.rewards.reward import Reward
+from gfn_design.training.options import ADAM
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
 ROUNDS = 7
@@ -60,15 +73,19 @@ def module(method="TB", letters=4, length=8, order="prepend-append", batch_size=
     """A module with its reward: TB with MLP 2x256, or one of the paper's with its MLP of 4x256."""
     torch.manual_seed(0)
     objective = TrajectoryBalance() if method == "TB" else OF_THE_PAPER[method]()
-    defaults = {
-        "network": partial(MLP, width=256, depth=2 if method == "TB" else 4),
-        "backward": "shared" if method == "TB" else "uniform",
-        "lr": 0.0,
-        "critic_lr": 0.0,
-        "log_z_lr": 0.0,
-    }
+    network = partial(MLP, width=256, depth=2 if method == "TB" else 4)
+    backward = options.pop("backward", LearnedBackward(shared=True) if method == "TB" else None)
     environment = Sequence(LETTERS[:letters], length, order)
-    made = GFlowNet(environment, objective, batch_size=batch_size, seed=0, **(defaults | options))
+    made = GFlowNet(
+        environment,
+        objective,
+        Networks(network),
+        backward or UniformBackward(),
+        Batches(batch_size),
+        Optimiser(0.0, 0.0, 0.0, options.pop("optimizer", ADAM)),
+        speed=Speed(**options),
+        seed=0,
+    )
     return made.use(Data())
 
 
@@ -192,7 +209,7 @@ def options(seconds: float) -> Iterator[str]:
         steps = {
             "as by default, batches per second": stepper(make()),
             "compiled": stepper(make(compiled=True)),
-            "compiled, no loop": stepper(make(compiled=True, burst=1)),
+            "compiled, no loop": stepper(make(compiled=True, batches_per_step=1)),
             "precision: bf16-mixed": stepper(make(), bf16),
             "compiled, precision: bf16-mixed": stepper(make(compiled=True), bf16),
             "matmul_precision: medium": stepper(make(), shorter_products),
@@ -202,8 +219,8 @@ def options(seconds: float) -> Iterator[str]:
             "Adam, not fused": stepper(make(optimizer=Adam)),
         }
         if method == "TB":
-            steps["a backward network of its own"] = stepper(make(backward="learned"))
-            steps["uniform backward policy"] = stepper(make(backward="uniform"))
+            steps["a backward network of its own"] = stepper(make(backward=LearnedBackward()))
+            steps["uniform backward policy"] = stepper(make(backward=UniformBackward()))
         speeds = in_turns(steps, seconds)
         (name, default), *others = speeds.items()
         rows.setdefault(name, []).append(f"{median(default):.0f}")

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from lightning.pytorch import seed_everything
 from torch import nn
 
-from gfn_design import MLP, ActorCritic, GFlowNet, Hypergrid, HypergridData
+from gfn_design import MLP, ActorCritic, Batches, GFlowNet, Hypergrid, HypergridData, Networks
 from gfn_design.fast.step import set_gradients
 
 HEIGHT, BATCH, EVERY = 256, 128, 25
@@ -123,7 +123,9 @@ def ours(seed, batches):
     seed_everything(seed, verbose=False)
     networks = partial(MLP, width=256, depth=4), partial(MLP, width=256, depth=2)
     environment = Hypergrid(2, HEIGHT)
-    model = GFlowNet(environment, ActorCritic(), *networks, batch_size=BATCH, seed=seed)
+    model = GFlowNet(
+        environment, ActorCritic(), Networks(*networks), batches=Batches(BATCH), seed=seed
+    )
     model.use(HypergridData(r0=0.01))
     optimizer, curve = model.configure_optimizers(), []
     for batch in range(batches + 1):

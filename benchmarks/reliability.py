@@ -66,7 +66,7 @@ def write_configs(folder: Path, problem: str, method: str) -> None:
     environment, data = PROBLEMS[problem]
     network = {"class_path": "MLP", "init_args": {"width": 32, "depth": 2}}
     content = {
-        "model": {"environment": environment, "network": network, "critic": network},
+        "model": {"environment": environment, "networks": {"network": network, "critic": network}},
         "data": data,
         "candidates": 20,
         "evaluate_every": 30,
@@ -78,7 +78,7 @@ def write_configs(folder: Path, problem: str, method: str) -> None:
             "enable_progress_bar": False,
         },
     }
-    content["model"]["batch_size"] = 16
+    content["model"].setdefault("batches", {})["size"] = 16
     (folder / "run.yaml").write_text(yaml.safe_dump(content))
     shutil.copy(ROOT / "configs" / "methods" / f"{method}.yaml", folder / "method.yaml")
 

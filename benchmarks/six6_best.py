@@ -33,8 +33,8 @@ def train(seed: int, run: Path) -> dict[int, dict[str, float]]:
 
 def main(folder: Path) -> None:
     runs = [train(seed, folder / f"seed{seed}") for seed in SEEDS]
-    updates = yaml.safe_load(CONFIG.read_text())["model"]["updates"]
-    batch = yaml.safe_load(CONFIG.read_text())["model"]["batch_size"]
+    updates = yaml.safe_load(CONFIG.read_text())["model"]["batches"]["updates"]
+    batch = yaml.safe_load(CONFIG.read_text())["model"]["batches"]["size"]
     print("| trajectories | reward calls | updates | exact D_TV, mean | each seed | log Z error |")
     print("|---|---|---|---|---|---|")
     for point in POINTS:

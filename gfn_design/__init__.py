@@ -6,6 +6,13 @@ from typing import TYPE_CHECKING
 # Public name -> the module that defines it. Imported on first use, so that the command line can
 # answer before torch is loaded; a configuration may name these without their module.
 _EXPORTS = {
+    "Batches": "gfn_design.training.options",
+    "LearnedBackward": "gfn_design.training.options",
+    "MaxEntropyBackward": "gfn_design.training.options",
+    "Networks": "gfn_design.training.options",
+    "Optimiser": "gfn_design.training.options",
+    "Speed": "gfn_design.training.options",
+    "UniformBackward": "gfn_design.training.options",
     "ActorCritic": "gfn_design.objectives.actor_critic",
     "ActionLayout": "gfn_design.environments.graph",
     "Atoms": "gfn_design.environments.molecules.atoms",
@@ -15,7 +22,7 @@ _EXPORTS = {
     "BayesianNetworkData": "gfn_design.data.bayesian",
     "BitsData": "gfn_design.data.bits",
     "BlocksData": "gfn_design.data.blocks",
-    "Candidates": "gfn_design.gflownet",
+    "Candidates": "gfn_design.designer",
     "ClippedPolicy": "gfn_design.objectives.ppo",
     "CommandData": "gfn_design.data.functions",
     "DAG": "gfn_design.environments.dag",
@@ -90,6 +97,7 @@ if TYPE_CHECKING:
     from gfn_design.data.functions import CommandData, FunctionData
     from gfn_design.data.molecules import MoleculeData, Term
     from gfn_design.data.tasks import HypergridData, KmerData, MotifData
+    from gfn_design.designer import Candidates
     from gfn_design.environments.base import Environment
     from gfn_design.environments.dag import DAG
     from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment
@@ -102,7 +110,7 @@ if TYPE_CHECKING:
     from gfn_design.environments.sequence import Sequence
     from gfn_design.errors import InputError
     from gfn_design.evaluation.exact import target_distribution, terminating_distribution
-    from gfn_design.gflownet import Candidates, GFlowNet
+    from gfn_design.gflownet import GFlowNet
     from gfn_design.objectives.actor_critic import ActorCritic
     from gfn_design.objectives.backward import (
         BackwardActorCritic,
@@ -138,6 +146,15 @@ if TYPE_CHECKING:
     from gfn_design.sampling.trajectories import Scored, Trajectories
     from gfn_design.training.divergence import DivergenceError
     from gfn_design.training.fine_tuning import FineTuning
+    from gfn_design.training.options import (
+        Batches,
+        LearnedBackward,
+        MaxEntropyBackward,
+        Networks,
+        Optimiser,
+        Speed,
+        UniformBackward,
+    )
     from gfn_design.training.trust_region import TrustRegion
 
 

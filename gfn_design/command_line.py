@@ -10,12 +10,13 @@ EPILOG = """\
 examples:
   gfn-design demo
   gfn-design demo molecules
-  gfn-design fit --config configs/six6/rl_u.yaml --output runs/six6
-  gfn-design fit --config configs/six6/rl_u.yaml --trainer.max_steps 500 --model.batch_size=64
+  gfn-design configs
+  gfn-design fit --config six6/rl_u --output runs/six6
+  gfn-design fit --config six6/rl_u --trainer.max_steps 500 --model.batches.size=64
   gfn-design finetune runs/six6 --data.table pax6
   gfn-design sample runs/six6 -n 1000
   gfn-design evaluate runs/six6
-  gfn-design compare --config configs/compare/demo.yaml
+  gfn-design compare --config compare/demo
 """
 
 
@@ -108,7 +109,7 @@ def _finetune(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint_every", type=int, metavar="N", help="batches (default: 500)")
     command.epilog = (
         "the new reward is given as --data KmerData --data.table pax6, and any other key but "
-        "environment and networks can be given too, as in --model.lr 3e-4"
+        "environment and networks can be given too, as in --model.optimiser.lr 3e-4"
     )
 
 
@@ -201,6 +202,10 @@ def _check(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _configs(command: argparse.ArgumentParser) -> None:
+    """Options of configs: none."""
+
+
 COMMANDS = {
     "fit": (_fit, "train a GFlowNet into a folder; on the same folder, go on"),
     "finetune": (_finetune, "train the policy of a run on a new reward, into a new folder"),
@@ -210,4 +215,5 @@ COMMANDS = {
     "mine": (_mine, "find the fragments that molecules of yours are made of (BRICS)"),
     "demo": (_demo, "design binding sites of a transcription factor, or molecules, in minutes"),
     "check": (_check, "test an environment of your own against the contract"),
+    "configs": (_configs, "list the configurations that come with gfn-design"),
 }

@@ -13,7 +13,7 @@ from typing import Any
 from gfn_design.config import REQUIRED, build_section, describe, load, read, signature
 from gfn_design.config import check as check_config
 from gfn_design.config.check import Object
-from gfn_design.config.paths import absolute_paths
+from gfn_design.config.paths import absolute_paths, config_file, shipped
 from gfn_design.config.root import ROOT
 from gfn_design.errors import InputError
 from gfn_design.runs.telling import print_metrics, ties, train_and_tell
@@ -25,16 +25,17 @@ DEMOS = Path(__file__).with_name("demos")  # configurations
 
 def fit(options: argparse.Namespace, overrides: Overrides) -> int:
     """Train a run, then evaluate it and draw candidates."""
+    files = [config_file(path) for path in options.config or ()]
     if options.keys:
         print(describe(ROOT))
-        for path in options.config or ():
+        for path in files:
             print(f"\nof the objects in {path}:")
             _print_keys(load([path], [], ROOT), "")
         return 0
-    if not options.config:
+    if not files:
         raise InputError("fit needs a configuration, as in: gfn-design fit --config FILE")
-    config = absolute_paths(load(options.config, [*overrides, *_of_run(options)], ROOT))
-    train_and_tell(config, options.output or _folder(*options.config))
+    config = absolute_paths(load(files, [*overrides, *_of_run(options)], ROOT))
+    train_and_tell(config, options.output or _folder(*files))
     return 0
 
 
@@ -49,29 +50,37 @@ def finetune(options: argparse.Namespace, overrides: Overrides) -> int:
     old = options.run / "config.yaml"
     if not old.is_file():
         raise InputError(f"{options.run}: holds no run (no config.yaml in it) to start from")
-    files = options.config or []
+    files = [config_file(path) for path in options.config or ()]
     new = read(files, [*overrides, *_of_run(options)])
     if "data" not in new:
         raise InputError("finetune needs a new reward, as in: --data KmerData --data.table pax6")
-    config = load([old], [], ROOT)
+    from gfn_design.runs.run import config_of
+
+    config = config_of(options.run)
     model = config["model"]
-    model.pop("start", None)  # of a run that was fine-tuned itself
+    model.pop("fine_tune", None)  # of a run that was fine-tuned itself
     if options.way == "anchored":  # the prior takes the place of the backward policy
-        model.pop("backward_objective", None)
-        if model.get("backward") == "learned":
-            model["backward"] = "uniform"
+        model["backward"] = _without_its_own(model.get("backward"))
     start = {
         "run": str(options.run.resolve()),
         "way": options.way,
         "known": None if options.known is None else str(options.known.resolve()),
     }
-    config.add({"model": {"start": {"class_path": "FineTuning", "init_args": start}}}, str(old))
+    config.add({"model": {"fine_tune": {"class_path": "FineTuning", "init_args": start}}}, str(old))
     config.add(new, ", ".join(map(str, files)) or "command line")
     check_config(config, ROOT)
     name = f"{options.run.resolve().name}-finetuned-{_task(new['data'])}"
     name += "" if options.way == "all" else f"-{options.way}"
     train_and_tell(absolute_paths(config), options.output or Path("runs", name))
     return 0
+
+
+def _without_its_own(backward: Any) -> Any:
+    """A backward policy that is shared still, or uniform."""
+    given = backward.get("init_args") if isinstance(backward, dict) else None
+    if given and given.get("shared"):
+        return {"class_path": "LearnedBackward", "init_args": {"shared": True}}
+    return {"class_path": "UniformBackward"}
 
 
 def _task(data: Any) -> str:
@@ -186,7 +195,7 @@ def compare(options: argparse.Namespace, overrides: Overrides) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each run; there are as many as cores
     from gfn_design.compare.grid import load_grid
 
-    grid, folder = load_grid(options.config), options.output or _folder(options.config)
+    grid, folder = load_grid(config_file(options.config)), options.output or _folder(options.config)
     here = folder.absolute()
     print(f"checking {len(grid.cells)} runs ...", flush=True)
     from gfn_design.compare.report import write_report
@@ -223,6 +232,16 @@ def mine(options: argparse.Namespace, overrides: Overrides) -> int:
         print(f"{it.times:>6}  {it.smiles}  points {' '.join(map(str, it.points))}")
     print(f"use them as --model.environment.fragments {path}")
     print("  with --model.environment.frequency 1 frequent ones weigh more; closed true caps ends")
+    return 0
+
+
+def configs(options: argparse.Namespace, overrides: Overrides) -> int:
+    """List the configurations that come with the package."""
+    known = shipped()
+    wide = max(map(len, known))
+    for name, file in known.items():
+        first = file.read_text("utf-8").split("\n", 1)[0].lstrip("# ").rstrip()
+        print(f"{name:{wide}}  {first}")
     return 0
 
 
@@ -271,4 +290,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Overrides], int]] = {
     "mine": mine,
     "demo": demo,
     "check": check,
+    "configs": configs,
 }

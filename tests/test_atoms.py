@@ -7,13 +7,13 @@ from functools import partial
 
 import pytest
 import torch
+from common import model_of
 from rdkit import Chem
 
 from gfn_design import (
     MLP,
     Atoms,
     FunctionData,
-    GFlowNet,
     InputError,
     TrajectoryBalance,
     check_environment,
@@ -231,7 +231,7 @@ def worth(texts):
 
 def trained(environment, steps=350):
     """A model after so many batches, the learning rates falling to a twentieth."""
-    model = GFlowNet(
+    model = model_of(
         environment,
         TrajectoryBalance(),
         network=partial(MLP, width=256, depth=2),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import model_of
 
 from gfn_design.data import seh
 from gfn_design.data.bits import WORDS, BitsData, ModeDistance, bits_of
@@ -26,7 +27,6 @@ from gfn_design.evaluation import evaluate
 from gfn_design.evaluation.exact import push_forward, target_distribution, terminating_distribution
 from gfn_design.files.kmer_tables import kmer_scores
 from gfn_design.files.registry import table_scores
-from gfn_design.gflownet import GFlowNet
 from gfn_design.metrics import distributions as metrics
 from gfn_design.objectives.balance import TrajectoryBalance
 from gfn_design.policies.mlp import MLP
@@ -68,7 +68,7 @@ def ready(data, environment):
 
 def tiny(environment, data, **settings):
     """An untrained module with a small network."""
-    module = GFlowNet(
+    module = model_of(
         environment, TrajectoryBalance(), network=partial(MLP, width=16, depth=1), **settings
     )
     return module.use(data)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from common import model_of, section
 from lightning.pytorch import Trainer
 from torch import nn
 
@@ -13,7 +14,6 @@ from gfn_design import (
     MLP,
     ActorCritic,
     FunctionData,
-    GFlowNet,
     Hypergrid,
     ModifiedDetailedBalance,
     Objective,
@@ -80,7 +80,7 @@ def small(objective, environment=None, **options):
     environment = environment or Sequence("DNA", 4)
     network = lambda env, n: MLP(env, n, width=16, depth=1)  # noqa: E731
     options = {"network": network, "critic": network, "batch_size": 8} | options
-    return GFlowNet(environment, objective, seed=0, **options)
+    return model_of(environment, objective, seed=0, **options)
 
 
 def gc(texts):
@@ -107,12 +107,11 @@ def test_training_ends_at_the_batch_that_breaks(what, burst, own_step):
 @pytest.mark.slow
 def test_a_compiled_loop_ends_at_the_batch_that_breaks():
     """A learning rate that overflows breaks some batch of a loop; it is named."""
-    module = small(ActorCritic(), compiled=True, lr=1e-3)
 
     def schedule(optimizer):
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 1.0 if n < 120 else 1e38)
 
-    module.schedule = schedule
+    module = small(ActorCritic(), compiled=True, lr=1e-3, schedule=schedule)
     with pytest.raises(DivergenceError, match=r"learning broke at batch 12[1-4]: "):
         trainer(max_steps=200).fit(module, datamodule=HypergridLike())
     assert module.engine.loop.compiled
@@ -133,15 +132,17 @@ def run_config(tmp_path, **model):
     file = tmp_path / "breaks.py"
     file.write_text(Path(__file__).read_text())
     config = {
-        "model": {
-            "environment": {
-                "class_path": "Sequence",
-                "init_args": {"alphabet": "DNA", "length": 4},
-            },
-            "objective": {"class_path": f"{file}:Breaks", "init_args": {"batch": 12}},
-            "network": {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}},
-            "batch_size": 8,
-        }
+        "model": section(
+            {
+                "environment": {
+                    "class_path": "Sequence",
+                    "init_args": {"alphabet": "DNA", "length": 4},
+                },
+                "objective": {"class_path": f"{file}:Breaks", "init_args": {"batch": 12}},
+                "network": {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}},
+                "batch_size": 8,
+            }
+        )
         | model,
         "data": {"class_path": "MotifData", "init_args": {"factor": "FOXA1"}},
         "candidates": 5,
@@ -247,7 +248,7 @@ def test_whether_every_state_is_an_object(environment, expected):
 
 
 def test_a_variance_needs_two_trajectories():
-    with pytest.raises(InputError, match="set batch_size to 2 or more"):
+    with pytest.raises(InputError, match=r"set batches\.size to 2 or more"):
         small(LogVariance(), batch_size=1)
 
 
@@ -268,8 +269,12 @@ def trained(method, scale, tmp_path, batches=12):
     network = {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}}
     function = {"function": f"{__file__}:level", "exponent": 3.0, "scale": scale}
     config = {
-        "model": {"environment": environment, "network": network, "critic": network}
-        | {"batch_size": 16, "lr": 0.01},
+        "model": {
+            "environment": environment,
+            "networks": {"network": network, "critic": network},
+            "batches": {"size": 16},
+            "optimiser": {"lr": 0.01},
+        },
         "data": {"class_path": "FunctionData", "init_args": function},
     }
     problem = tmp_path / "problem.yaml"

@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from common import model_of
 from rdkit import Chem
 from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 from rdkit.DataStructs import TanimotoSimilarity
@@ -13,7 +14,6 @@ from rdkit.DataStructs import TanimotoSimilarity
 from gfn_design import (
     ActorCritic,
     BlocksData,
-    GFlowNet,
     Hypergrid,
     HypergridData,
     InputError,
@@ -35,7 +35,7 @@ def blocks():
     torch.manual_seed(0)
     data = BlocksData("qm9")
     data._values = torch.rand(11**5)
-    return GFlowNet(Sequence("QM9", 5), ActorCritic(), exact_limit=0).use(data)
+    return model_of(Sequence("QM9", 5), ActorCritic(), exact_limit=0).use(data)
 
 
 def test_what_is_said_of_known_molecules(tmp_path):
@@ -97,7 +97,7 @@ def test_molecules_are_written_in_files_that_rdkit_opens(blocks, tmp_path):
 
 
 def test_no_reference_for_what_is_no_molecule(tmp_path):
-    module = GFlowNet(Sequence("DNA", 3), ActorCritic()).use(MotifData())
+    module = model_of(Sequence("DNA", 3), ActorCritic()).use(MotifData())
     with pytest.raises(InputError, match="a reference is for molecules"):
         write_candidates(draw_candidates(module, 3)[0], module, tmp_path / "x", tmp_path / "y")
     assert not (tmp_path / "x").exists()
@@ -105,7 +105,7 @@ def test_no_reference_for_what_is_no_molecule(tmp_path):
 
 def test_the_log_probability_of_a_candidate_is_near_the_exact_one():
     torch.manual_seed(1)
-    module = GFlowNet(Sequence("DNA", 4), ActorCritic()).use(MotifData())
+    module = model_of(Sequence("DNA", 4), ActorCritic()).use(MotifData())
     candidates, draws = draw_candidates(module, 100)
     indices, exact = terminating_distribution(module.environment, module.policy)
     states = module.environment.encode([c.text for c in candidates])
@@ -134,7 +134,7 @@ def test_picked_molecules_are_the_farthest_by_brute_force(blocks):
 
 def test_picked_sequences_differ_in_many_letters():
     torch.manual_seed(2)
-    module = GFlowNet(Sequence("DNA", 6), ActorCritic()).use(MotifData())
+    module = model_of(Sequence("DNA", 6), ActorCritic()).use(MotifData())
     candidates, _ = draw_candidates(module, 200)
     picked, _ = pick_diverse(candidates, module, 4, "top:1000")
     assert picked[0] == candidates[0]
@@ -143,6 +143,6 @@ def test_picked_sequences_differ_in_many_letters():
     )
     assert least >= 5  # four words of six letters can differ everywhere
     assert len(pick_diverse(candidates, module, 1000)[0]) == 200
-    grid = GFlowNet(Hypergrid(2, 4), ActorCritic()).use(HypergridData())
+    grid = model_of(Hypergrid(2, 4), ActorCritic()).use(HypergridData())
     with pytest.raises(InputError, match="--pick is for molecules and sequences"):
         pick_diverse(draw_candidates(grid, 3)[0], grid, 2)

@@ -28,9 +28,10 @@ candidates: 30
 model:
   environment: {class_path: Sequence, init_args: {alphabet: DNA, length: 3}}
   objective: {class_path: ActorCritic}
-  network: {class_path: MLP, init_args: {width: 16, depth: 1}}
-  critic: {class_path: MLP, init_args: {width: 16, depth: 1}}
-  batch_size: 16
+  networks:
+    network: {class_path: MLP, init_args: {width: 16, depth: 1}}
+    critic: {class_path: MLP, init_args: {width: 16, depth: 1}}
+  batches: {size: 16}
 data: {class_path: KmerData, init_args: {table: table.csv, normalise: false}}
 trainer: {max_steps: 20, log_every_n_steps: 5, enable_progress_bar: false, accelerator: cpu}
 """
@@ -193,7 +194,9 @@ def test_sample_writes_distinct_scored_sorted_candidates(run, capsys):
     ("arguments", "message"),
     [
         (["fit", "--config", "nowhere.yaml"], r"nowhere\.yaml"),
-        (["--model.bach_size", "3"], r"'model\.bach_size'; did you mean 'model\.batch_size'"),
+        (["--model.batch_size", "3"], r"'model\.batch_size' is model\.batches\.size now"),
+        (["--model.backward", "learned"], r"'model\.backward' learned is LearnedBackward now"),
+        (["--model.batchs.size", "3"], r"'model\.batchs'; did you mean 'model\.batches'"),
         (["--trainer.max_steps", "many"], r"'trainer\.max_steps' must be an int, got 'many'"),
         (["--model.environment.order", "up"], r"'append' or 'prepend-append' or 'any'"),
         (["--model.environment.length", "4"], r"length 3, but the environment builds length 4"),
@@ -207,11 +210,11 @@ def test_sample_writes_distinct_scored_sorted_candidates(run, capsys):
         (["--matmul_precision", "low"], r"one of highest, high, medium, got 'low'"),
         (["--trainer.max_steps", "0"], r"max_steps of 1 or more"),
         (["--trainer.fast_dev_run", "true"], r"no fast_dev_run"),
-        (["--model.lr", "-1"], r"must not be negative"),
+        (["--model.optimiser.lr", "-1"], r"must not be negative"),
         (["--model.objective.policy_lambda", "7"], r"must be from 0 to 1"),
         (["--data.exponent", "-1"], r"exponent and best_reward must be positive"),
         (["--frobnicate", "1"], r"unknown key 'frobnicate'"),
-        (["--model.batch_size"], r"--model\.batch_size needs a value"),
+        (["--model.batches.size"], r"--model\.batches\.size needs a value"),
         (["fit"], r"--config"),
         (["frob"], r"invalid choice: 'frob'"),
         (["evaluate", "nowhere"], r"nowhere: holds no run"),
@@ -307,7 +310,7 @@ def test_a_file_is_no_folder(here, run, capsys):
 def test_keys_are_listed(here, capsys):
     assert main(["fit", "--config", "tiny.yaml", "--keys"]) == 0
     out = capsys.readouterr().out
-    for key in ("trainer.max_steps", "model.environment.order", "data.exponent", "model.lr"):
+    for key in ("trainer.max_steps", "model.environment.order", "data.exponent", "model.batches"):
         assert f"  {key}" in out
 
 
@@ -317,7 +320,7 @@ def test_a_folder_with_something_else_is_never_written_into(here, run, capsys):
     assert "holds no run" in refused(["fit", "--config", "tiny.yaml", "--output", "mine"], capsys)
     assert contents(here / "mine") == {"thesis.txt": b"important"}
     before = contents(run)
-    other = ["fit", "--config", "tiny.yaml", "--output", "run", "--model.batch_size", "8"]
+    other = ["fit", "--config", "tiny.yaml", "--output", "run", "--model.batches.size", "8"]
     assert "another 'model' section" in refused(other, capsys)
     assert contents(run) == before
 
@@ -383,7 +386,7 @@ data: {class_path: HypergridData}
 def test_every_shipped_method_trains(method, here):
     (here / "grid.yaml").write_text(GRID)
     grid = ["--config", "grid.yaml"] if method.stem == "mdb_u" else []
-    tiny = ["--trainer.max_steps", "6", "--model.replay.size", "8"]
+    tiny = ["--trainer.max_steps", "6", "--model.batches.replay.size", "8"]
     if "Replay" not in method.read_text():
         tiny = tiny[:2]
     assert main(["fit", "--config", "tiny.yaml", *grid, "--config", str(method), *tiny]) == 0

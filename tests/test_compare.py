@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from common import section
 
 from gfn_design.__main__ import main
 from gfn_design.compare.grid import load_grid
@@ -36,7 +37,9 @@ evaluate_every: 320
 base:
   candidates: 10
   checkpoint_every: 10
-  model: {network: {class_path: MLP, init_args: {width: 16, depth: 1}}, batch_size: 16}
+  model:
+    networks: {network: {class_path: MLP, init_args: {width: 16, depth: 1}}}
+    batches: {size: 16}
   trainer: {log_every_n_steps: 5, enable_progress_bar: false, accelerator: cpu}
 """
 
@@ -121,12 +124,12 @@ def changed(**changes: object) -> str:
         ({"methods__TB__trainer": {"max_steps": 9}}, r"methods\.TB: 'trainer\.max_steps'"),
         ({"trajectories": 1000}, r"'trajectories' must be a multiple of 'evaluate_every'"),
         (
-            {"methods__TB__model__batch_size": 48},
-            r"grid\.yaml: methods\.TB: 'model\.batch_size' 48 does not divide 'trajectories' 640",
+            {"methods__TB__model__batches": {"size": 48}},
+            r"methods\.TB: 'model\.batches\.size' 48 does not divide 'trajectories' 640",
         ),
         (
-            {"methods__TB__model__batch_size": 640},
-            r"'model\.batch_size' 640 does not divide 'evaluate_every' 320",
+            {"methods__TB__model__batches": {"size": 640}},
+            r"'model\.batches\.size' 640 does not divide 'evaluate_every' 320",
         ),
         (
             {"methods__TB__model__bach_size": 8},
@@ -146,7 +149,10 @@ def changed(**changes: object) -> str:
         ({"methods__TB__data": {}}, r"'methods\.TB' sets 'data', which all methods must share"),
         ({"methods__TB__model__environment": {}}, r"'methods\.TB' sets 'model\.environment'"),
         ({"base__candidates": "x"}, r"grid\.yaml: base: 'candidates' must be an int"),
-        ({"methods__TB__model__lr": -1.0}, r"'threes' with method 'TB': .*must not be negative"),
+        (
+            {"methods__TB__model__optimiser": {"lr": -1.0}},
+            r"'threes' with method 'TB': .*must not be negative",
+        ),
         (
             {"base__trainer__devices": 0},
             r"problem 'threes' with method 'TB': trainer: ",
@@ -181,20 +187,22 @@ def test_a_run_is_the_base_then_its_problem_then_its_method(here):
     (here / "grid.yaml").write_text(
         changed(
             methods__other="other.yaml",
-            problems__threes__model__lr=0.25,
-            base__model__lr=0.125,
+            problems__threes__model__optimiser={"lr": 0.25},
+            base__model__optimiser={"lr": 0.125},
             seeds=2,
         )
     )
-    (here / "other.yaml").write_text("model: {objective: ActorCritic, lr: 0.5, batch_size: 32}")
+    (here / "other.yaml").write_text(
+        "model: {objective: ActorCritic, optimiser: {lr: 0.5}, batches: {size: 32}}"
+    )
     grid = load_grid(Path("grid.yaml"))
     assert [(c.seed, c.method) for c in grid.cells] == [
         *((0, "TB"), (0, "own"), (0, "other")),
         *((1, "TB"), (1, "own"), (1, "other")),
     ]
     tb, own, other = (cell.config for cell in grid.cells[:3])
-    assert tb["model"]["lr"] == own["model"]["lr"] == 0.25
-    assert other["model"]["lr"] == 0.5
+    assert tb["model"]["optimiser"]["lr"] == own["model"]["optimiser"]["lr"] == 0.25
+    assert other["model"]["optimiser"]["lr"] == 0.5
     assert tb["trainer"] == yaml.safe_load(GRID)["base"]["trainer"] | {"max_steps": 40}
     assert (tb["evaluate_every"], other["evaluate_every"]) == (20, 10)
     assert other["trainer"]["max_steps"] == 20
@@ -211,7 +219,7 @@ def test_a_problem_may_be_the_file_of_a_run_which_says_how_long_it_is(here):
         model:
           environment: {class_path: Sequence, init_args: {alphabet: DNA, length: 3}}
           objective: DetailedBalance
-          batch_size: 32
+          batches: {size: 32}
         data: {class_path: KmerData, init_args: {table: table.csv, normalise: false}}
         trainer: {max_steps: 50, log_every_n_steps: 7}
         """
@@ -219,7 +227,9 @@ def test_a_problem_may_be_the_file_of_a_run_which_says_how_long_it_is(here):
     length = {"model": {"environment": {"init_args": {"length": 2}}}, "trainer": {"max_steps": 20}}
     changes = {
         "problems": {"whole": "run.yaml", "changed": ["run.yaml", length]},
-        "methods": {"few": {"model": {"objective": "TrajectoryBalance", "batch_size": 16}}},
+        "methods": {
+            "few": {"model": section({"objective": "TrajectoryBalance", "batch_size": 16})}
+        },
         "base__model": {},
     }
     own = changed(**changes, trajectories=None, evaluate_every=None)
@@ -328,7 +338,7 @@ def test_reward_calls_are_counted_and_updates_are_no_trajectories(here):
         changed(
             problems={"grid": {"model": {"environment": hypergrid}, "data": "HypergridData"}},
             methods={
-                "twice": {"model": {"objective": "TrajectoryBalance", "updates": 2}},
+                "twice": {"model": section({"objective": "TrajectoryBalance", "updates": 2})},
                 "states": {"model": {"objective": "ModifiedDetailedBalance"}},
             },
             trajectories=160,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from common import model_of
 from lightning.pytorch import Trainer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -20,7 +21,6 @@ from gfn_design import (
     DAG,
     MLP,
     BayesianNetworkData,
-    GFlowNet,
     Hypergrid,
     HypergridData,
     InputError,
@@ -548,7 +548,7 @@ def test_auroc_and_correlation():
 
 def test_target_against_itself():
     data = BayesianNetworkData(edges=4, samples=500, noise=1.0, seed=3)
-    model = GFlowNet(DAG(4), TrajectoryBalance(), network=TINY).use(data)
+    model = model_of(DAG(4), TrajectoryBalance(), network=TINY).use(data)
     target = model.target
     found = model.data.measure(
         model.environment, target.objects, target.probability, target.probability
@@ -570,7 +570,7 @@ def TINY(environment, outputs):  # noqa: N802 # a network, as the class MLP is
 
 def trained(environment, data, steps, objective=None, **options):
     objective = objective or TrajectoryBalance()
-    model = GFlowNet(environment, objective, network=TINY, log_z_lr=1.0, **options)
+    model = model_of(environment, objective, network=TINY, log_z_lr=1.0, **options)
     trainer = Trainer(
         max_steps=steps,
         accelerator="cpu",
@@ -621,14 +621,14 @@ def test_where_graphs_cannot_be_enumerated():
 
 
 def test_other_data_measure_nothing_more():
-    model = GFlowNet(Hypergrid(2, 4), TrajectoryBalance(), network=TINY).use(HypergridData())
+    model = model_of(Hypergrid(2, 4), TrajectoryBalance(), network=TINY).use(HypergridData())
     assert model.data.measure(model.environment, model.target.objects, None, None) == {}
     assert not any(name.startswith(("edge", "expected")) for name in model.evaluate().metrics)
 
 
 def test_exact_evaluation_of_five_nodes_is_whole():
     """All 29,281 graphs get their probability, and the sum is one."""
-    model = GFlowNet(DAG(5), TrajectoryBalance(), network=TINY).use(BayesianNetworkData())
+    model = model_of(DAG(5), TrajectoryBalance(), network=TINY).use(BayesianNetworkData())
     index, probability = terminating_distribution(model.environment, model.policy)
     assert len(index) == len(model.target.objects) == 29_281
     assert torch.equal(index, model.target.indices)
@@ -643,9 +643,10 @@ candidates: 10
 model:
   environment: {class_path: DAG, init_args: {nodes: [x, y, z], max_parents: 1}}
   objective: {class_path: ActorCritic}
-  network: {class_path: MLP, init_args: {width: 16, depth: 1}}
-  critic: {class_path: MLP, init_args: {width: 16, depth: 1}}
-  batch_size: 16
+  networks:
+    network: {class_path: MLP, init_args: {width: 16, depth: 1}}
+    critic: {class_path: MLP, init_args: {width: 16, depth: 1}}
+  batches: {size: 16}
 data: {class_path: BayesianNetworkData, init_args: {edges: 2, samples: 1000, prior: edge}}
 trainer: {max_steps: 20, log_every_n_steps: 5, enable_progress_bar: false, accelerator: cpu}
 """
@@ -670,7 +671,7 @@ def test_a_run(tmp_path, monkeypatch, capsys):
 def test_a_run_of_sachs(sachs_folder, tmp_path, name):
     config = Path(__file__).parents[1] / "configs" / "dag" / f"{name}.yaml"
     short = ["--trainer.max_steps", "3", "--trainer.log_every_n_steps", "3"]
-    short += ["--evaluate_every", "3", "--model.batch_size", "16", "--candidates", "10"]
+    short += ["--evaluate_every", "3", "--model.batches.size", "16", "--candidates", "10"]
     quiet = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
     run = tmp_path / "run"
     assert main(["fit", "--config", str(config), "--output", str(run), *short, *quiet]) == 0

@@ -46,13 +46,10 @@ def score(texts):
 def module(method, environment):
     """A module of a shipped method on one of the environments, from the seed."""
     torch.manual_seed(0)
-    section = yaml.safe_load(method.read_text())["model"] | {
-        "environment": ENVIRONMENTS[environment],
-        "network": MLP,
-        "critic": MLP,
-        "batch_size": 8,
-        "seed": 0,
-    }
+    section = yaml.safe_load(method.read_text())["model"]
+    section |= {"environment": ENVIRONMENTS[environment], "seed": 0}
+    section["networks"] = {"network": MLP, "critic": MLP}
+    section.setdefault("batches", {})["size"] = 8
     objective = section["objective"]
     if (
         objective["class_path"] == "TrustRegion"

@@ -86,8 +86,8 @@ evaluate_every: 100
 model:
   environment: {class_path: "own_environment.py:Subsets", init_args: {n: 6, k: 3}}
   objective: {class_path: "own_objective.py:VarGrad"}
-  network: {class_path: MLP, init_args: {width: 64, depth: 2}}
-  log_z_lr: 0.05
+  networks: {network: {class_path: MLP, init_args: {width: 64, depth: 2}}}
+  optimiser: {log_z_lr: 0.05}
 data: {class_path: FunctionData, init_args: {function: "own_reward.py:weight"}}
 trainer: {max_steps: 300, accelerator: cpu, enable_progress_bar: false}
 """

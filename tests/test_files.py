@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from common import section
 from processes import Command, run
 
 from gfn_design.errors import InputError
@@ -34,13 +35,15 @@ def config(folder, max_steps=40, **more):
     """A small run whose every batch takes a fiftieth of a second."""
     (folder / "slowly.py").write_text(SLOWLY)
     content = {
-        "model": {
-            "environment": {"class_path": "Sequence", "init_args": DNA},
-            "objective": "TrajectoryBalance",
-            "network": {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}},
-            "batch_size": 8,
-            "exact_limit": 1000,
-        },
+        "model": section(
+            {
+                "environment": {"class_path": "Sequence", "init_args": DNA},
+                "objective": "TrajectoryBalance",
+                "network": {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}},
+                "batch_size": 8,
+            }
+        ),
+        "exact_limit": 1000,
         "data": {"class_path": "FunctionData", "init_args": {"function": "slowly.py:score"}},
         "candidates": 10,
         "evaluate_every": 7,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from common import model_of
 from torch import nn
 
 from gfn_design import (
@@ -44,9 +45,10 @@ candidates: 10
 model:
   environment: {class_path: Sequence, init_args: {alphabet: DNA, length: 3}}
   objective: {class_path: ActorCritic}
-  network: {class_path: MLP, init_args: {width: 16, depth: 2}}
-  critic: {class_path: MLP, init_args: {width: 16, depth: 1}}
-  batch_size: 16
+  networks:
+    network: {class_path: MLP, init_args: {width: 16, depth: 2}}
+    critic: {class_path: MLP, init_args: {width: 16, depth: 1}}
+  batches: {size: 16}
 data: {class_path: MotifData, init_args: {factor: FOXA1}}
 trainer: {max_steps: 20, log_every_n_steps: 5, enable_progress_bar: false, accelerator: cpu}
 """
@@ -82,7 +84,7 @@ def small(start: FineTuning | None, **options) -> GFlowNet:
         "critic": partial(MLP, width=16, depth=1),
     }
     torch.manual_seed(3)
-    return GFlowNet(
+    return model_of(
         Sequence("DNA", 3),
         network=partial(MLP, width=16, depth=2),
         start=start,
@@ -189,7 +191,7 @@ def test_losses_vanish_at_prior_times_reward(case, objective):
     make, data = CASES[case]
     environment = make()
     start = FineTuning("nowhere", way="anchored")
-    module = GFlowNet(environment, objective(), Table, Table, start=start).use(data())
+    module = model_of(environment, objective(), Table, Table, start=start).use(data())
     policy, prior = module.policy, module.policy.prior
     with torch.no_grad():  # P_F(s' | s) = prior(s' | s) h(s') / h(s), h being what is to come
         log_h = ahead(environment, prior, module.log_reward)
@@ -246,8 +248,15 @@ def ahead(environment, prior, log_reward):
 
 @pytest.mark.parametrize("objective", ["TrajectoryBalance", "ActorCritic"])
 def test_anchored_training_reaches_prior_times_reward(here, objective):
-    options = ["--model.objective", objective, "--trainer.max_steps", "400", "--model.lr", "0.01"]
-    options += ["--model.batch_size", "64", "--data.minimum", "0.03"]
+    options = [
+        "--model.objective",
+        objective,
+        "--trainer.max_steps",
+        "400",
+        "--model.optimiser.lr",
+        "0.01",
+    ]
+    options += ["--model.batches.size", "64", "--data.minimum", "0.03"]
     assert main(["finetune", "source", *NEW, *options, "--way", "anchored", "--output", "n"]) == 0
     prior = open_run(here / "source").module
     run = open_run(here / "n")
@@ -304,7 +313,7 @@ def test_known_objects_are_learned_from(tmp_path, objective):
         torch.manual_seed(0)
         start = FineTuning(str(tmp_path), known=known, known_batches=60)
         start._take_policy = lambda module: None  # there is no run: from chance
-        module = GFlowNet(
+        module = model_of(
             Sequence("DNA", 5),
             objective(),
             partial(MLP, width=32, depth=2),
@@ -363,8 +372,8 @@ FILES = {
         (["source", "--data.factor", "NOPE"], r"no factor 'NOPE'"),
         (["source", *NEW, "--way", "some"], r"invalid choice: 'some'"),
         (["source", *NEW, "--model.environment.length", "4"], r"keeps the environment of the run"),
-        (["source", *NEW, "--model.network.width", "8"], r"keeps the networks of the run"),
-        (["source", *NEW, "--model.start.known_size", "0"], r"must be at least 1, got 0"),
+        (["source", *NEW, "--model.networks.network.width", "8"], r"keeps the networks of the run"),
+        (["source", *NEW, "--model.fine_tune.known_size", "0"], r"must be at least 1, got 0"),
         (["source", *NEW, "--known", "nothing.txt"], r"nothing\.txt: cannot be read \(No such"),
         (["source", *NEW, "--known", "empty.txt"], r"empty\.txt: holds no objects"),
         (["source", *NEW, "--known", "blank.csv"], r"blank\.csv: holds no objects"),
@@ -432,7 +441,7 @@ def test_the_new_run_is_called_after_its_task(here):
 
 
 def test_a_learned_backward_policy_comes_along_or_makes_way_for_a_prior(here):
-    learned = ["--model.backward", "learned", "--model.objective", "TrajectoryBalance"]
+    learned = ["--model.backward", "LearnedBackward", "--model.objective", "TrajectoryBalance"]
     shutil.rmtree("source/checkpoints")
     again = ["fit", "--config", "source/config.yaml", *learned, "--output", "learned"]
     assert main(again) == 0
@@ -443,5 +452,6 @@ def test_a_learned_backward_policy_comes_along_or_makes_way_for_a_prior(here):
     assert torch.equal(weights(here / "last")[first], old[first])
     assert not any("backward_policy" in name for name in weights(here / "anchored"))
     assert (
-        yaml.safe_load(Path("anchored/config.yaml").read_text())["model"]["backward"] == "uniform"
+        yaml.safe_load(Path("anchored/config.yaml").read_text())["model"]["backward"]["class_path"]
+        == "UniformBackward"
     )

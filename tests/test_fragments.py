@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from common import model_of
 from lightning.pytorch import Trainer
 from rdkit import Chem
 
@@ -33,7 +34,6 @@ from gfn_design.environments.molecules.vocabulary import (
 )
 from gfn_design.errors import InputError
 from gfn_design.evaluation.exact import push_forward, target_distribution
-from gfn_design.gflownet import GFlowNet
 from gfn_design.objectives.balance import ModifiedDetailedBalance, TrajectoryBalance
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
@@ -197,7 +197,7 @@ def test_molecules_are_built_with_probability_of_their_reward(
     """D_TV is over molecules: states are grouped by what they spell."""
     environment = (Fragments if corrected else NoCorrection)(**vocabulary)
     network = partial(MLP, width=64, depth=2)
-    module = GFlowNet(environment, TrajectoryBalance(), network, batch_size=128, lr=1e-2, seed=1)
+    module = model_of(environment, TrajectoryBalance(), network, batch_size=128, lr=1e-2, seed=1)
     trainer = Trainer(
         max_steps=100 if corrected else 40,
         accelerator="cpu",
@@ -226,7 +226,7 @@ def test_usual_fragments_weigh_more_if_asked(frequency: float) -> None:
     counts = {"[*]C": 6, "[*]N[*]": 2, "[*]F": 1}
     fragments = tuple(marked(text)._replace(times=count) for text, count in counts.items())
     environment = Fragments(fragments, max_blocks=2, frequency=frequency)
-    module = GFlowNet(environment, TrajectoryBalance())
+    module = model_of(environment, TrajectoryBalance())
     module.use(FunctionData(reward))
     target = module.target
     assert target is not None
@@ -247,7 +247,7 @@ def test_a_sampled_evaluation_knows_of_copies() -> None:
     assert environment.n_states is None
     data = FunctionData(lambda texts: [1.0] * len(texts))
     network = partial(MLP, width=8, depth=1)
-    metrics = GFlowNet(environment, TrajectoryBalance(), network).use(data).evaluate().metrics
+    metrics = model_of(environment, TrajectoryBalance(), network).use(data).evaluate().metrics
     molecules = set(
         environment.decode(finished(Fragments(["[*]C", "[*]CC[*]", "[*]O"], max_blocks=2)))
     )
@@ -260,7 +260,7 @@ def test_candidates_are_distinct_molecules() -> None:
     environment = environment_of_chains()
     data = FunctionData(lambda texts: [1.0] * len(texts))
     network = partial(MLP, width=8, depth=1)
-    module = GFlowNet(environment, TrajectoryBalance(), network).use(data)
+    module = model_of(environment, TrajectoryBalance(), network).use(data)
     candidates, _ = draw_candidates(module, 8)
     texts = [candidate.text for candidate in candidates]
     assert len(set(texts)) == len(texts) == 8
@@ -280,7 +280,7 @@ def test_equal_molecules_have_equal_keys() -> None:
 
 def test_objectives_that_score_every_state_are_refused() -> None:
     with pytest.raises(InputError, match="several states are one object"):
-        GFlowNet(environment_of_chains(), ModifiedDetailedBalance())
+        model_of(environment_of_chains(), ModifiedDetailedBalance())
 
 
 # ---- Texts ---------------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ def test_forbidden_fragments_are_left_out_and_other_molecules_rejected(caplog) -
     assert environment.rejected_for(torch.cat([peroxide, ether])) == ["OO", None]
     data = FunctionData(lambda texts: [1.0] * len(texts))
     network = partial(MLP, width=8, depth=1)
-    module = GFlowNet(environment, TrajectoryBalance(), network).use(data)
+    module = model_of(environment, TrajectoryBalance(), network).use(data)
     assert module.log_reward(torch.cat([peroxide, ether])).tolist() == [-REJECTED, 0]
     shares = module.learned_reward()(ether).double() + environment.log_copies(ether)
     assert float(shares) == pytest.approx(0, abs=1e-6)
@@ -599,14 +599,14 @@ def test_the_least_reward_is_that_of_an_object():
     """A state whose share is less than the least reward keeps its share."""
     environment = environment_of_chains()
     objective = TrajectoryBalance(min_log_reward=-1.0)
-    module = GFlowNet(environment, objective).use(FunctionData(lambda texts: [0.9] * len(texts)))
+    module = model_of(environment, objective).use(FunctionData(lambda texts: [0.9] * len(texts)))
     states = finished(environment)
     share = module.learned_reward()(states).double()
     torch.testing.assert_close(
         share, math.log(0.9) - environment.log_copies(states), atol=1e-6, rtol=0
     )
     assert float(share.min()) < -1
-    low = GFlowNet(environment, TrajectoryBalance(min_log_reward=-1.0))
+    low = model_of(environment, TrajectoryBalance(min_log_reward=-1.0))
     low.use(FunctionData(lambda texts: [1e-3] * len(texts)))
     floored = low.learned_reward()(states).double()
     torch.testing.assert_close(floored, -1 - environment.log_copies(states), atol=1e-6, rtol=0)

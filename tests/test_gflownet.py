@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from common import model_of
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -43,7 +44,7 @@ def gflownet(objective: Objective | None = None, **options) -> GFlowNet:
     seed_everything(0, verbose=False)
     environment = options.pop("environment", Hypergrid(2, 4))
     options = {"network": small(), "critic": small(), "batch_size": 32, "lr": 5e-3} | options
-    return GFlowNet(environment, objective or TrajectoryBalance(), **options)
+    return model_of(environment, objective or TrajectoryBalance(), **options)
 
 
 def trainer(folder: Path, steps: int, **options) -> Trainer:
@@ -226,12 +227,10 @@ def test_another_reward_is_another_data_module(tmp_path):
 def test_arguments_are_checked():
     with pytest.raises(InputError, match="does not train a backward policy"):
         gflownet(ActorCritic(), backward="learned")
-    with pytest.raises(InputError, match="batch_size must be at least 1"):
+    with pytest.raises(InputError, match=r"batches\.size must be at least 1"):
         gflownet(batch_size=0)
-    with pytest.raises(
-        InputError, match="backward must be one of uniform, max_entropy, learned, shared"
-    ):
-        gflownet(backward="learnt")
+    with pytest.raises(InputError, match=r"GFlowNet: 'batch_size' is batches=Batches\(size"):
+        GFlowNet(Hypergrid(2, 4), TrajectoryBalance(), batch_size=4)
     with pytest.raises(InputError, match="must not be negative, got"):
         gflownet(lr=-1.0)
     with pytest.raises(InputError, match="must be from 0 to 1"):
@@ -272,7 +271,7 @@ TWO_PROCESSES = """
 import sys, torch
 from functools import partial
 from lightning.pytorch import Callback, Trainer, seed_everything
-from gfn_design import MLP, ActorCritic, GFlowNet, Hypergrid, HypergridData
+from gfn_design import MLP, ActorCritic, Batches, GFlowNet, Hypergrid, HypergridData, Networks
 
 class Record(Callback):
     def on_train_end(self, trainer, module):
@@ -283,7 +282,7 @@ class Record(Callback):
 
 seed_everything(0, workers=True, verbose=False)
 network = partial(MLP, width=32, depth=2)
-model = GFlowNet(Hypergrid(2, 8), ActorCritic(), network, network, batch_size=16)
+model = GFlowNet(Hypergrid(2, 8), ActorCritic(), Networks(network, network), batches=Batches(16))
 Trainer(max_steps=8, devices=2, accelerator="cpu", strategy="ddp", logger=False,
         enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0,
         log_every_n_steps=4, default_root_dir=sys.argv[1], callbacks=[Record()],

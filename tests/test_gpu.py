@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from common import model_of
 from lightning.pytorch import seed_everything
 from test_environments import SMALL
 from test_speed import TableData, assert_same_training, gflownet, trainer
@@ -25,7 +26,6 @@ from gfn_design import (
     FlowMatching,
     Fragments,
     FunctionData,
-    GFlowNet,
     GraphNetwork,
     Hypergrid,
     HypergridData,
@@ -188,7 +188,7 @@ def test_training_on_a_gpu_comes_to_the_target_and_resumes(environment, compiled
     seed_everything(0, verbose=False)
 
     def model():
-        return GFlowNet(
+        return model_of(
             environment,
             TrajectoryBalance(),
             partial(MLP, width=64, depth=2),

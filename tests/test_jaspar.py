@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import yaml
+from common import section
 from processes import run
 
 from gfn_design import MotifData
@@ -110,14 +111,16 @@ def test_what_holds_no_motif(text, tmp_path):
 
 def test_a_run_says_and_writes_down_which_matrix_it_took(tmp_path):
     config = {
-        "model": {
-            "environment": {
-                "class_path": "Sequence",
-                "init_args": {"alphabet": "DNA", "length": 4},
-            },
-            "objective": "TrajectoryBalance",
-            "network": {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}},
-        },
+        "model": section(
+            {
+                "environment": {
+                    "class_path": "Sequence",
+                    "init_args": {"alphabet": "DNA", "length": 4},
+                },
+                "objective": "TrajectoryBalance",
+                "network": {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}},
+            }
+        ),
         "data": {"class_path": "MotifData", "init_args": {"factor": "RORA"}},
         "candidates": 0,
         "trainer": {"max_steps": 3, "accelerator": "cpu"},
@@ -143,7 +146,7 @@ def test_a_run_says_and_writes_down_which_matrix_it_took(tmp_path):
             "--trainer.callbacks",
             "[{class_path: subprocess.Popen, init_args: {args: [touch, made]}}]",
         ),
-        ("--model.network", "{class_path: shutil.rmtree, init_args: {path: precious}}"),
+        ("--model.networks.network", "{class_path: shutil.rmtree, init_args: {path: precious}}"),
         ("--data", "{class_path: shutil.rmtree, init_args: {path: precious}}"),
     ],
 )

@@ -5,19 +5,36 @@ import csv
 
 import pytest
 import yaml
+from common import model_of, section
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from gfn_design import GFlowNet, MotifData, Sequence, TrajectoryBalance
+from gfn_design import (
+    MLP,
+    DataModule,
+    GFlowNet,
+    InputError,
+    MotifData,
+    Networks,
+    Sequence,
+    TrajectoryBalance,
+)
 from gfn_design.__main__ import main
 
+DNA = Sequence("DNA", 4)
+
 RUN = {
-    "model": {
-        "environment": {"class_path": "Sequence", "init_args": {"alphabet": "DNA", "length": 4}},
-        "objective": "TrajectoryBalance",
-        "network": {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}},
-        "batch_size": 8,
-    },
+    "model": section(
+        {
+            "environment": {
+                "class_path": "Sequence",
+                "init_args": {"alphabet": "DNA", "length": 4},
+            },
+            "objective": "TrajectoryBalance",
+            "network": {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}},
+            "batch_size": 8,
+        }
+    ),
     "data": {"class_path": "MotifData", "init_args": {"factor": "FOXA1"}},
     "candidates": 10,
     "evaluate_every": 10,
@@ -76,7 +93,7 @@ def test_validation_by_time(every, fit, tmp_path):
 
 def test_a_model_can_be_copied_and_averaged_after_training():
     """Nothing that it keeps holds a graph."""
-    model = GFlowNet(Sequence("DNA", length=4), TrajectoryBalance(), batch_size=8)
+    model = model_of(Sequence("DNA", length=4), TrajectoryBalance(), batch_size=8)
     options = {
         "max_steps": 5,
         "limit_val_batches": 0,
@@ -90,3 +107,33 @@ def test_a_model_can_be_copied_and_averaged_after_training():
     assert twin.tally.trajectories == model.tally.trajectories == 40
     Trainer(**options, callbacks=[EMAWeightAveraging()]).fit(model, datamodule=MotifData("FOXA1"))
     assert model.tally.trajectories == 80
+
+
+class NoReward(DataModule):
+    """Somebody forgot something."""
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: GFlowNet("DNA", TrajectoryBalance()), "environment must be an Environment"),
+        (
+            lambda: GFlowNet(DNA, TrajectoryBalance),
+            "an Objective .* the class Traj",
+        ),
+        (
+            lambda: GFlowNet(DNA, TrajectoryBalance(), Networks(MLP(DNA, 4))),
+            r"networks\.network must build a network",
+        ),
+        (lambda: GFlowNet(DNA, TrajectoryBalance(), backward="uniform"), "backward must be a Back"),
+        (lambda: GFlowNet(DNA, TrajectoryBalance(), lr=1.0), "'lr' is optimiser=Optimiser"),
+        (lambda: GFlowNet(DNA, TrajectoryBalance()).use(None), "use takes a DataModule"),
+        (
+            lambda: GFlowNet(DNA, TrajectoryBalance()).use(NoReward()),
+            "NoReward has no reward",
+        ),
+    ],
+)
+def test_mistakes_in_python_are_one_sentence(build, said):
+    with pytest.raises(InputError, match=said):
+        build()

@@ -5,9 +5,10 @@ from functools import partial
 
 import pytest
 import torch
+from common import model_of
 from rdkit import Chem
 
-from gfn_design import GFlowNet, MoleculeData, TrajectoryBalance
+from gfn_design import MoleculeData, TrajectoryBalance
 from gfn_design.contract.check import check_environment
 from gfn_design.data.molecules import Term
 from gfn_design.environments.molecules import links
@@ -107,7 +108,7 @@ def test_only_fitting_ends_are_ever_joined():
 def test_probabilities_are_those_of_molecules_not_of_their_states():
     """Exact: with a reward of 1 each molecule is as likely as each other one in the target."""
     environment = small(3)
-    module = GFlowNet(environment, TrajectoryBalance())
+    module = model_of(environment, TrajectoryBalance())
     module.use(MoleculeData([Term(property="QED", want=">= 0 within 1")]))
     target = module.target
     assert target is not None

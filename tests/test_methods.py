@@ -13,6 +13,7 @@ from typing import get_args
 
 import pytest
 import torch
+from common import model_of
 from enumeration import (
     UNCLIPPED,
     Tabular,
@@ -421,7 +422,7 @@ SMALL = partial(MLP, width=32, depth=2)
 def build(environment, objective, **options):
     seed_everything(0, verbose=False)
     options = {"network": SMALL, "critic": SMALL, "batch_size": 32, "lr": 5e-3} | options
-    return GFlowNet(environment, objective, **options)
+    return model_of(environment, objective, **options)
 
 
 def weights_of(environment):
@@ -545,15 +546,6 @@ def test_every_parameter_has_a_learning_rate():
 
 def test_combinations_that_cannot_learn_are_refused():
     environment = Hypergrid(2, 4)
-    with pytest.raises(InputError, match="has no backward policy to train"):
-        build(environment, TrajectoryBalance(), backward_objective=TrajectoryLikelihood())
-    with pytest.raises(InputError, match="has no backward policy to train"):
-        build(
-            environment,
-            TrajectoryBalance(),
-            backward="max_entropy",
-            backward_objective=BackwardActorCritic(),
-        )
     with pytest.raises(InputError, match="ModifiedDetailedBalance needs an environment all of"):
         build(Sequence("DNA", 4), ModifiedDetailedBalance())
     with pytest.raises(InputError, match="StopGuide needs an environment all of whose states"):
@@ -820,7 +812,8 @@ TWO_PROCESSES = """
 import sys, torch
 from functools import partial
 from lightning.pytorch import Callback, Trainer, seed_everything
-from gfn_design import MLP, ActorCritic, GFlowNet, Hypergrid, HypergridData
+from gfn_design import MLP, ActorCritic, Batches, GFlowNet, Hypergrid, HypergridData
+from gfn_design import LearnedBackward, Networks
 from gfn_design.objectives.guides import StopGuide
 from gfn_design.objectives.backward import BackwardActorCritic
 
@@ -831,9 +824,8 @@ class Record(Callback):
 
 seed_everything(0, workers=True, verbose=False)
 network = partial(MLP, width=32, depth=2)
-model = GFlowNet(Hypergrid(2, 8), ActorCritic(critic_loss="pieces"), network, network,
-                 backward="learned", backward_objective=BackwardActorCritic(StopGuide()),
-                 batch_size=16)
+model = GFlowNet(Hypergrid(2, 8), ActorCritic(critic_loss="pieces"), Networks(network, network),
+                 LearnedBackward(BackwardActorCritic(StopGuide())), Batches(16))
 Trainer(max_steps=8, devices=2, accelerator="cpu", strategy="ddp", logger=False,
         enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0,
         log_every_n_steps=4, default_root_dir=sys.argv[1], callbacks=[Record()],
@@ -935,13 +927,14 @@ def test_every_method_learns_the_target(environment, name, tmp_path):
     data, small = data_of(environment), partial(MLP, width=64, depth=2)
     # There are four times as many strings as cells, and rewards are further apart.
     steps, batch, rate = (350, 256, 1.5e-2) if environment.fixed_length else (160, 128, 1e-2)
-    model = Decaying(
+    model = model_of(
         environment,
         make(),
         small,
         small,
         backward,
-        teach and teach(environment),
+        kind=Decaying,
+        backward_objective=teach and teach(environment),
         **({"batch_size": batch, "lr": rate} | (more[0]() if more else {})),
     )
     assert model.use(data).evaluate().metrics["D_TV"] > 0.4

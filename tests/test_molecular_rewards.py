@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import model_of
 from rdkit import Chem
 from rdkit.Chem import QED, Crippen, Descriptors, rdMolDescriptors
 from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
@@ -26,7 +27,6 @@ from gfn_design.data.functions import CommandData, FunctionData
 from gfn_design.environments.molecules.chains import block_smiles
 from gfn_design.environments.sequence import Sequence
 from gfn_design.files.registry import MODEL_SOURCES, locate
-from gfn_design.gflownet import GFlowNet
 from gfn_design.objectives.balance import TrajectoryBalance
 from gfn_design.rewards.answers import ScoringError
 from gfn_design.rewards.asker import Here
@@ -703,7 +703,7 @@ def test_functions_get_smiles_of_molecules(own):
         return [1.0] * len(texts)
 
     environment = chains()
-    module = GFlowNet(environment, TrajectoryBalance()).use(FunctionData(score))
+    module = model_of(environment, TrajectoryBalance()).use(FunctionData(score))
     module.log_reward(environment.encode(["C O", "c1ccccc1 C1CCNC1"]))
     assert seen == ["CO", "c1ccc(C2CCNC2)cc1"]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from common import model_of, section
 from processes import Command, run
 
 from gfn_design import (
     CommandData,
     FunctionData,
-    GFlowNet,
     MoleculeData,
     Sequence,
     TrajectoryBalance,
@@ -233,7 +233,7 @@ def test_several_numbers_are_columns(tmp_path):
     command = program(tmp_path, "python", each="print(f'dock={len(text)} As={text.count(\"A\")}')")
     data = CommandData(command, value="As", minimum=0.1)
     environment = Sequence("DNA", 3)
-    module = GFlowNet(environment, TrajectoryBalance()).use(data)
+    module = model_of(environment, TrajectoryBalance()).use(data)
     states = environment.encode(["AAT", "CCC"])
     assert module.score_objects(states)[0].tolist() == [2.0, 0.0]
     assert data.columns(environment, ["AAT", "CCC"]) == {"dock": ["3", "3"]}
@@ -266,7 +266,7 @@ def test_a_bad_function_is_one_sentence(body, said, workers, tmp_path):
         pytest.skip("which ends this process as it is meant to")
     (tmp_path / "own.py").write_text(f"def f(x):\n    {body}\n")
     data = FunctionData(import_class(f"{tmp_path}/own.py:f"), n_workers=workers, minimum=0.1)
-    module = GFlowNet(Sequence("DNA", 4), TrajectoryBalance())
+    module = model_of(Sequence("DNA", 4), TrajectoryBalance())
     with pytest.raises(InputError) as caught:
         module.use(data)(8, 0, 0)
     if said != "SystemExit":
@@ -287,7 +287,7 @@ def test_a_function_may_use_up_what_it_is_given(tmp_path):
 
 
 def test_too_large_a_score_asks_for_a_maximum():
-    module = GFlowNet(Sequence("DNA", 2), TrajectoryBalance())
+    module = model_of(Sequence("DNA", 2), TrajectoryBalance())
     module.use(FunctionData(lambda texts: [1e308] * len(texts)))
     with pytest.raises(InputError, match=r"is too large .* or set the reward's maximum"):
         module(4, 0, 0)
@@ -410,13 +410,15 @@ def test_a_run_that_was_killed_pays_for_nothing_twice(tmp_path):
         "    return [1.0 + t.count('A') for t in texts]\n"
     )
     config = {
-        "model": {
-            "environment": {"class_path": "Sequence", "init_args": DNA},
-            "objective": "TrajectoryBalance",
-            "network": {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}},
-            "batch_size": 8,
-            "exact_limit": 1000,
-        },
+        "model": section(
+            {
+                "environment": {"class_path": "Sequence", "init_args": DNA},
+                "objective": "TrajectoryBalance",
+                "network": {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}},
+                "batch_size": 8,
+            }
+        ),
+        "exact_limit": 1000,
         "data": {"class_path": "FunctionData", "init_args": {"function": "paid.py:f"}},
         "candidates": 10,
         "checkpoint_every": 5,
@@ -504,12 +506,14 @@ def budget_run(tmp_path, budget):
         "    return [1.0 + t.count('A') for t in texts]\n"
     )
     config = {
-        "model": {
-            "environment": {"class_path": "Sequence", "init_args": DNA},
-            "objective": "TrajectoryBalance",
-            "network": {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}},
-            "batch_size": 16,
-        },
+        "model": section(
+            {
+                "environment": {"class_path": "Sequence", "init_args": DNA},
+                "objective": "TrajectoryBalance",
+                "network": {"class_path": "MLP", "init_args": {"width": 16, "depth": 1}},
+                "batch_size": 16,
+            }
+        ),
         "data": {
             "class_path": "FunctionData",
             "init_args": {"function": "own.py:f", "budget": budget},

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from common import section
 from processes import run
 
 from gfn_design.errors import InputError
@@ -167,20 +168,22 @@ def test_the_walk_from_a_messy_table_to_picked_molecules(tmp_path):
     write_messy(tmp_path / "messy.csv", [(text, "1") for text in MOLECULES])
     assert run("mine", "messy.csv", "--at_least", 1, folder=tmp_path)[0] == 0
     config = {
-        "model": {
-            "environment": {
-                "class_path": "Fragments",
-                "init_args": {
-                    "fragments": "messy_fragments.csv",
-                    "max_blocks": 4,
-                    "forbidden": ["unstable"],
-                    "closed": True,
+        "model": section(
+            {
+                "environment": {
+                    "class_path": "Fragments",
+                    "init_args": {
+                        "fragments": "messy_fragments.csv",
+                        "max_blocks": 4,
+                        "forbidden": ["unstable"],
+                        "closed": True,
+                    },
                 },
-            },
-            "objective": "TrajectoryBalance",
-            "network": {"class_path": "MLP", "init_args": {"width": 32, "depth": 1}},
-            "batch_size": 32,
-        },
+                "objective": "TrajectoryBalance",
+                "network": {"class_path": "MLP", "init_args": {"width": 32, "depth": 1}},
+                "batch_size": 32,
+            }
+        ),
         "data": {"class_path": "MoleculeData", "init_args": {"terms": [{"property": "QED"}]}},
         "candidates": 100,
         "trainer": {"max_steps": 30, "accelerator": "cpu", "limit_val_batches": 0},

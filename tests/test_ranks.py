@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import yaml
+from common import section
 from processes import PROCESSES
 
 from gfn_design import (
@@ -225,7 +226,9 @@ REMEMBERING = {
 def start(folder, *flags, model=None, **variables):
     """A run on two processes, with its own port."""
     (folder / "own.py").write_text(OWN)
-    config = BASE | {"model": BASE["model"] | (model or {})}
+    flat = BASE["model"] | (model or {})
+    limit = {key: flat.pop(key) for key in ("exact_limit",) if key in flat}
+    config = BASE | {"model": section(flat)} | limit
     (folder / "run.yaml").write_text(yaml.safe_dump(config))
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))

@@ -31,7 +31,7 @@ def test_every_curve_beside_ours_is_there_and_runs_are_evaluated_where_it_was_re
     for peer in (*results.OF_THE_PAPER, *results.OF_GFNX):
         grid = results.grid_of(peer.grid)
         (config,) = {
-            (cell.config["evaluate_every"], cell.config["model"]["batch_size"])
+            (cell.config["evaluate_every"], cell.config["model"]["batches"]["size"])
             for cell in grid.cells
             if (cell.problem, cell.method) == (peer.problem, peer.method)
         }

@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from common import model_of
 from torch import nn
 
 from gfn_design.data.functions import FunctionData
@@ -14,7 +15,6 @@ from gfn_design.data.tasks import KmerData, MotifData
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
-from gfn_design.gflownet import GFlowNet
 from gfn_design.objectives.balance import TrajectoryBalance
 from gfn_design.rewards.jaspar import Motif, jaspar_motif
 from gfn_design.rewards.motif import MotifScore
@@ -337,7 +337,7 @@ def score_of(value):
 def test_log_reward_names_the_object(value, shown):
     """Whatever is no positive number stops the run, with the object and how many there are."""
     environment = Sequence("DNA", 2)
-    module = GFlowNet(environment, TrajectoryBalance()).use(FunctionData(score_of(value)))
+    module = model_of(environment, TrajectoryBalance()).use(FunctionData(score_of(value)))
     objects = environment.encode(["AA", "CC", "GT", "CC"])
     what, bound = (
         ("too large", "maximum") if shown == "inf" else ("not a positive number", "minimum")
@@ -354,6 +354,6 @@ def test_log_reward_names_the_object(value, shown):
 def test_a_minimum_mends_scores_of_zero():
     environment = Sequence("DNA", 2)
     data = FunctionData(score_of(0.0), exponent=2, minimum=0.1)
-    module = GFlowNet(environment, TrajectoryBalance()).use(data)
+    module = model_of(environment, TrajectoryBalance()).use(data)
     found = module.log_reward(environment.encode(["AA", "CC"])).tolist()
     assert found == pytest.approx([0, 2 * math.log(0.1)])

@@ -5,12 +5,12 @@ from functools import partial
 import pytest
 import torch
 import yaml
+from common import model_of
 from lightning.pytorch import Trainer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 from gfn_design import (
     MLP,
-    GFlowNet,
     Hypergrid,
     HypergridData,
     InputError,
@@ -28,7 +28,7 @@ COSINE = partial(CosineAnnealingLR, T_max=16)
 def gflownet(objective, **options):
     torch.manual_seed(0)
     settings = {"network": partial(MLP, width=16, depth=2), "batch_size": 8, "seed": 0}
-    return GFlowNet(Hypergrid(2, 6), objective, **(settings | options))
+    return model_of(Hypergrid(2, 6), objective, **(settings | options))
 
 
 def fit(model, folder, steps, resume=None):
@@ -91,11 +91,11 @@ def test_a_schedule_is_written_in_a_configuration(tmp_path):
     model = {
         "environment": {"class_path": "Hypergrid", "init_args": {"ndim": 2, "height": 4}},
         "objective": {"class_path": "TrajectoryBalance"},
-        "schedule": schedule | {"init_args": {"T_max": 5}},
+        "optimiser": {"schedule": schedule | {"init_args": {"T_max": 5}}},
     }
     file.write_text(yaml.safe_dump({"model": model, "data": {"class_path": "HypergridData"}}))
     built = build_section(load([file], [], ROOT)["model"], ROOT["model"], "model")
-    assert built.schedule.func is CosineAnnealingLR
-    assert built.schedule.keywords == {"T_max": 5}
-    with pytest.raises(InputError, match=r"model\.schedule.*must be a LRScheduler"):
-        load([file], [("model.schedule.class_path", "torch.optim.Adam")], ROOT)
+    assert built.optimiser.schedule.func is CosineAnnealingLR
+    assert built.optimiser.schedule.keywords == {"T_max": 5}
+    with pytest.raises(InputError, match=r"model\.optimiser\.schedule.*must be a LRScheduler"):
+        load([file], [("model.optimiser.schedule.class_path", "torch.optim.Adam")], ROOT)

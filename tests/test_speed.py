@@ -9,11 +9,13 @@ import csv
 import logging
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
 import pytest
 import torch
+from common import model_of
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from torch import nn
@@ -194,7 +196,9 @@ def test_a_compiled_embedding_is_the_same(slots, values, is_known):
 def gflownet(kind=GFlowNet, environment=None, objective=None, **options):
     seed_everything(options.get("seed", 0), verbose=False)
     options = {"network": tiny, "critic": tiny, "batch_size": 16, "lr": 5e-3} | options
-    model = kind(environment or Hypergrid(2, 4), objective or TrajectoryBalance(), **options)
+    model = model_of(
+        environment or Hypergrid(2, 4), objective or TrajectoryBalance(), kind=kind, **options
+    )
     model.objective.calibrated.fill_(True)  # so that the first batch is as any other
     return model
 
@@ -834,7 +838,9 @@ class Scheduled(GFlowNet):
     """Its learning rates fall every third step."""
 
     def __init__(self, *args, **options):
-        super().__init__(*args, schedule=partial(StepLR, step_size=3, gamma=0.8), **options)
+        schedule = partial(StepLR, step_size=3, gamma=0.8)
+        options["optimiser"] = replace(options["optimiser"], schedule=schedule)
+        super().__init__(*args, **options)
 
 
 class Watch(Callback):

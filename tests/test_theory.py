@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 import torch
+from common import model_of
 from enumeration import (
     ENVIRONMENTS,
     UNCLIPPED,
@@ -32,7 +33,6 @@ from gfn_design import (
     BackwardBalance,
     DetailedBalance,
     FlowMatching,
-    GFlowNet,
     Hypergrid,
     HypergridData,
     LogVariance,
@@ -623,7 +623,7 @@ def test_a_step_of_the_trust_region_is_the_analytic_one():
     """
     environment, delta, damping = Hypergrid(2, 3), 1e-3, 0.05
     objective = TrustRegion(delta, damping, conjugate_steps=60)
-    model = GFlowNet(environment, objective, lambda environment, _: Table(environment), seed=0)
+    model = model_of(environment, objective, lambda environment, _: Table(environment), seed=0)
     optimizer = model.use(HypergridData()).configure_optimizers()
     batch, losses, gradients = model.next_step()
     set_gradients(optimizer, losses, gradients)

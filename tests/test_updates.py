@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from common import model_of
 from test_gflownet import trainer
 
 from gfn_design import (
@@ -14,7 +15,6 @@ from gfn_design import (
     DetailedBalance,
     Exploration,
     FlowMatching,
-    GFlowNet,
     Hypergrid,
     HypergridData,
     InputError,
@@ -59,7 +59,7 @@ def gflownet(objective, environment=None, **options):
     torch.manual_seed(0)
     environment = environment or Hypergrid(2, 4)
     settings = {"network": SMALL, "critic": SMALL, "batch_size": 64, "seed": 0}
-    return GFlowNet(environment, objective, **(settings | options)).use(HypergridData())
+    return model_of(environment, objective, **(settings | options)).use(HypergridData())
 
 
 # The trust region.
@@ -430,7 +430,7 @@ def test_a_local_search_proposes_neighbours_and_keeps_the_better():
 )
 def test_what_cannot_be_searched_is_refused(environment, batch_size, message):
     with pytest.raises(InputError, match=message):
-        GFlowNet(environment, TrajectoryBalance(), search=LocalSearch(), batch_size=batch_size)
+        model_of(environment, TrajectoryBalance(), search=LocalSearch(), batch_size=batch_size)
 
 
 # Thompson sampling.

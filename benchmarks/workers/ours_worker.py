@@ -10,7 +10,17 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from protocol import Harness, serve, stop_bias
 
-from gfn_design import GFlowNet, Hypergrid, Sequence, TrajectoryBalance
+from gfn_design import (
+    Batches,
+    GFlowNet,
+    Hypergrid,
+    LearnedBackward,
+    Networks,
+    Optimiser,
+    Sequence,
+    Speed,
+    TrajectoryBalance,
+)
 from gfn_design.data.base import DataModule
 from gfn_design.fast.bursts import SECONDS
 from gfn_design.fast.step import set_gradients
@@ -43,9 +53,17 @@ def build(task, device="cpu"):
         environment = Sequence(letters, work["length"], work["order"])
     torch.manual_seed(0)
     network = partial(MLP, width=work["width"], depth=work["depth"])
-    settings = {"backward": "shared", "network": network, "exact_limit": 0, "compiled": True}
-    settings |= {"lr": 0.0, "log_z_lr": 0.0, "critic_lr": 0.0, "batch_size": work["batch_size"]}
-    module = GFlowNet(environment, TrajectoryBalance(), seed=0, **(settings | options))
+    module = GFlowNet(
+        environment,
+        TrajectoryBalance(),
+        Networks(network),
+        LearnedBackward(shared=True),
+        Batches(work["batch_size"]),
+        Optimiser(0.0, 0.0, 0.0),
+        speed=Speed(**({"compiled": True} | options)),
+        seed=0,
+    )
+    module.exact_limit = 0
     module.to(device).use(Data())
     if work["target_length"] is not None:
         bias = module.policy.forward_policy.layers[-1].bias.data

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from gfn_design.config import check, read, signature
 from gfn_design.config.compose import Config
-from gfn_design.config.paths import absolute_paths
+from gfn_design.config.paths import absolute_paths, config_file
 from gfn_design.config.plan import Key
 from gfn_design.config.root import ROOT
 from gfn_design.config.schema import hint
@@ -85,8 +85,7 @@ def load_grid(file: Path) -> Grid:
             `trajectories` of each run and `evaluate_every` so many trajectories (else each problem
             says it, as runs do: `trainer.max_steps` and `evaluate_every` in batches) and `base`,
             what all runs share, and `baseline`, a method that all others are compared with besides
-            the best. A run is `base`, then its problem, then its method, later ones
-            winning.
+            the best. A run is `base`, then its problem, then its method, later ones winning.
 
     Raises:
         InputError: Something is missing, misspelt or does not fit; the message names file and key.
@@ -177,7 +176,7 @@ def _parts(config: Mapping[str, Any], name: str, file: Path) -> dict[str, dict[s
 def _read(part: Any) -> Any:
     """What YAML files hold where they are given by their names; several parts are merged."""
     if isinstance(part, str) and part.endswith((".yaml", ".yml")):
-        return dict(read([part]))
+        return dict(read([config_file(Path(part))]))
     if isinstance(part, list):
         parts, merged = [_read(each) for each in part], Config("")
         if not all(isinstance(each, dict) for each in parts):
@@ -201,8 +200,8 @@ def _length(
                 _count(number, f"{name}: '{where}'")
                 for number, where in (
                     (_at(shared, place), ".".join(place)),
-                    (_argument(shared, "batch_size"), "model.batch_size"),
-                    (_argument(shared, "updates"), "model.updates"),
+                    (_of_batches(shared, "size"), "model.batches.size"),
+                    (_of_batches(shared, "updates"), "model.batches.updates"),
                 )
             )
             counts.append(steps // updates * batch)
@@ -270,8 +269,8 @@ def _check(run: Config) -> None:
 
 def _timed(run: Config, trajectories: int, every: int) -> dict[str, Any]:
     """The run with its length, which the file gives in trajectories, in updates."""
-    key = Key(("model", "batch_size"), run.origins)
-    batch, updates = (_argument(run, name) for name in ("batch_size", "updates"))
+    key = Key(("model", "batches", "size"), run.origins)
+    batch, updates = (_of_batches(run, name) for name in ("size", "updates"))
     for name, number in (("trajectories", trajectories), ("evaluate_every", every)):
         if batch < 1 or number % batch:
             raise key.error(f"'{key}' {batch} does not divide '{name}' {number}; change either")
@@ -284,10 +283,11 @@ def _timed(run: Config, trajectories: int, every: int) -> dict[str, Any]:
     )
 
 
-def _argument(run: Mapping[str, Any], name: str) -> int:
-    """A number that the model takes, or its default."""
-    default = signature("gfn_design.GFlowNet").parameters[name].default
-    return (run.get("model") or {}).get(name, ast.literal_eval(default))
+def _of_batches(run: Mapping[str, Any], name: str) -> int:
+    """A number that the batches of a model take, or its default."""
+    given = (run.get("model") or {}).get("batches") or {}
+    default = signature("gfn_design.Batches").parameters[name].default
+    return given.get("init_args", given).get(name, ast.literal_eval(default))
 
 
 def _seeded(run: dict[str, Any], method: str, seed: int) -> dict[str, Any]:

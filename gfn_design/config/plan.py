@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gfn_design.config import schema, source
+from gfn_design.config import renamed, schema, source
 from gfn_design.errors import InputError
 
 
@@ -160,6 +160,7 @@ def _untyped(value: Any, key: Key) -> Any:
 
 def plan_object(value: Any, wanted: Wanted, key: Key) -> Call:
     """Check `{class_path, init_args}`, a class path alone, or arguments of the default class."""
+    renamed.check_value(key, value)
     section = {"class_path": value} if isinstance(value, str) else value
     if isinstance(section, Mapping) and "class_path" not in section and wanted.default:
         section = section if "init_args" in section else {"init_args": section}
@@ -171,8 +172,8 @@ def plan_object(value: Any, wanted: Wanted, key: Key) -> Call:
         raise key.mismatch(f"{article(wanted.base or 'object')} given by its class_path", value)
     for name in section:
         if name not in ("class_path", "init_args"):
-            text = f"unknown key '{key / name}' beside class_path; arguments go under init_args"
-            raise (key / name).error(text)
+            given = f"unknown key '{key / name}' beside class_path"
+            raise (key / name).error(f"{given}; arguments go under init_args")
     return plan_call(section["class_path"], section.get("init_args"), wanted, key)
 
 
@@ -201,6 +202,7 @@ def plan_call(class_path: str, values: Any, wanted: Wanted, key: Key) -> Call:
         if name in later:
             raise (key / name).error(f"'{key / name}' is supplied by the program; leave it out")
         if name not in taken.parameters and not taken.open:
+            renamed.check_key(key / name)
             choices = [it for it in taken.parameters if it not in later]
             known = schema.hint(str(name), choices, "keys", f"{key}.")
             raise (key / name).error(f"unknown key '{key / name}'{known}")

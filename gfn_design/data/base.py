@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
 from gfn_design.environments.base import Environment
+from gfn_design.errors import InputError
 from gfn_design.ranks import joined
 from gfn_design.rewards.reward import Reward
 
@@ -150,6 +151,11 @@ class DataModule(LightningDataModule):
 
     def ready(self, environment: Environment, device: torch.device) -> None:
         """Build the reward for `environment` on `device`."""
+        if type(self).make_reward is DataModule.make_reward:
+            raise InputError(
+                f"{type(self).__name__} has no reward; write its method make_reward(environment), "
+                "which returns a Reward"
+            )
         self.reward = self.make_reward(environment).eval().requires_grad_(False).to(device)
         self._device, self._is_ready_for = device, environment
 

@@ -13,7 +13,7 @@ from gfn_design.sampling.rollout import sample_backward
 from gfn_design.sampling.seen_objects import object_keys
 
 if TYPE_CHECKING:
-    from gfn_design.gflownet import GFlowNet
+    from gfn_design.designer import Designer
 
 SAMPLES = 2048  # trajectories of a sampled evaluation
 TESTED = 512  # objects held out that a sampled evaluation tests on
@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate(module: "GFlowNet") -> Evaluation:
+def evaluate(module: "Designer") -> Evaluation:
     """Compare what the forward policy builds with the target.
 
     Exactly, where the environment has at most ``module.exact_limit`` states: `D_TV`, `D_JSD` (in
@@ -66,7 +66,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
         drawn = module.draw(SAMPLES, EVALUATION, module.tally.draws)
         scores, log_r = module.score_objects(drawn.objects)
         scored = module.engine.score(module.policy, drawn)
-        of_state = log_r.double() - module.log_copies(drawn.objects)
+        of_state = log_r.double() - module.task.log_copies(drawn.objects)
         bound = (of_state + (scored.log_pb - scored.log_pf).sum(1)).mean()
         result = {
             "mean_score": float(scores.double().mean()),
@@ -91,7 +91,7 @@ def evaluate(module: "GFlowNet") -> Evaluation:
 
 
 @torch.no_grad()
-def estimated_log_probability(module: "GFlowNet", objects: Tensor) -> Tensor:
+def estimated_log_probability(module: "Designer", objects: Tensor) -> Tensor:
     """log of the probability with which each state is built, in nats: ``float64[n]``.
 
     The mean of P_F / P_B over histories drawn from the backward policy, which is unbiased; see

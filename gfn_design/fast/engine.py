@@ -19,7 +19,7 @@ from gfn_design.sampling.scoring import Scorer
 from gfn_design.sampling.trajectories import LogRewardFunction, Scored, Trajectories
 from gfn_design.training.batches import Batch, Noise, Parts, draw_batch
 from gfn_design.training.engine import Engine, Step, Trains
-from gfn_design.training.trust_region import TrustRegion
+from gfn_design.training.options import Speed
 
 
 class FastEngine(Engine):
@@ -29,21 +29,18 @@ class FastEngine(Engine):
         parts: What learns, and how.
         batch_size: Trajectories of a batch.
         once: Each batch is learned from once, and nothing besides.
-        compiled: Compile the training step where lengths are fixed, else its parts.
-        batches_per_step: That one step of Lightning may carry.
+        speed: Whether to compile, and how many batches one step of Lightning may carry.
 
     Attributes:
         tables: What belongs on the device of the parts.
         takes_gradients: A compiled step finds its gradient itself.
     """
 
-    def __init__(
-        self, parts: Parts, batch_size: int, once: bool, compiled: bool, batches_per_step: int
-    ) -> None:
+    def __init__(self, parts: Parts, batch_size: int, once: bool, speed: Speed) -> None:
         super().__init__(parts)
-        environment = parts.environment
+        environment, compiled = parts.environment, speed.compiled
         numbered, fixed = environment.n_states is not None, environment.fixed_length
-        self.batch_size, self.batches_per_step = batch_size, batches_per_step
+        self.batch_size, self.batches_per_step = batch_size, speed.batches_per_step
         early = EarlyStates(environment, batch_size, BLOCK) if numbered else None
         self.tables = nn.ModuleList() if early is None else nn.ModuleList([early])
         simple = once and all(
@@ -53,7 +50,7 @@ class FastEngine(Engine):
                 parts.backward is None,
                 parts.slow is None,
                 parts.objective.head != "edges",
-                not isinstance(parts.objective, TrustRegion),
+                not parts.objective.brings_optimizer,
             )
         )
         # Whole steps are compiled where lengths are fixed; else roll-outs, and losses by themselves
@@ -67,7 +64,7 @@ class FastEngine(Engine):
         parted = self.takes_gradients and not self.whole
         self.find = Compiled(self.differentiated, dynamic=True) if parted else None
         self.play = Compiled(whole_step, replayed=True) if self.whole else None
-        self.looping = self.whole and batches_per_step > 1
+        self.looping = self.whole and speed.batches_per_step > 1
         self.loop: Loop | None = None
         self.names: list[str] | None = None  # of the losses of a step; None before there was one
         self.bursts = Bursts()

@@ -50,6 +50,7 @@ class Objective(nn.Module):
             counts each by ``Scored.weight``, and leaves what each is wrong by in `errors`.
         errors: ``[batch, steps]``, of the latest losses.
         least_batch: Trajectories that a batch must have for anything to be learned.
+        brings_optimizer: The forward policy is updated otherwise than by a gradient step.
     """
 
     on_policy: ClassVar[bool] = False
@@ -61,6 +62,7 @@ class Objective(nn.Module):
     scores_states: ClassVar[bool] = False
     single_steps: ClassVar[bool] = False
     least_batch: ClassVar[int] = 1
+    brings_optimizer: ClassVar[bool] = False
     errors: Tensor
 
     log_z: nn.Parameter

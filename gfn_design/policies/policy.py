@@ -1,7 +1,6 @@
 """Who decides: the forward policy, the backward policy and the networks that value states."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +43,7 @@ class Policy(nn.Module):
         self,
         environment: Environment,
         network: Network,
-        backward: Literal["uniform", "max_entropy", "learned", "shared"] = "uniform",
+        backward: str = "uniform",
         critic: Network | None = None,
         backward_critic: Network | None = None,
         heads: int = 1,

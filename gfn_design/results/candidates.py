@@ -21,7 +21,7 @@ from gfn_design.sampling.rollout import sample_backward
 from gfn_design.sampling.seen_objects import object_keys
 
 if TYPE_CHECKING:
-    from gfn_design.gflownet import GFlowNet
+    from gfn_design.designer import Designer
 
 _log = logging.getLogger(__name__)
 DRAWS_PER_CANDIDATE = 100  # after so many draws for each one asked for, there are no more
@@ -65,7 +65,7 @@ class _Drawn(NamedTuple):
 
 
 @torch.no_grad()
-def draw_candidates(module: "GFlowNet", n: int, draw: int = 0) -> tuple[list[Candidate], int]:
+def draw_candidates(module: "Designer", n: int, draw: int = 0) -> tuple[list[Candidate], int]:
     """Draw until `n` distinct objects are there, and rank them by reward.
 
     What the environment rejects is left out; a line in the log says how much, and why.
@@ -108,7 +108,7 @@ def draw_candidates(module: "GFlowNet", n: int, draw: int = 0) -> tuple[list[Can
     ], draws
 
 
-def _distinct(module: "GFlowNet", n: int, draw: int) -> tuple[_Drawn, int]:
+def _distinct(module: "Designer", n: int, draw: int) -> tuple[_Drawn, int]:
     """The first `n` distinct objects of as many draws as that takes, and how many that is."""
     environment, batch = module.environment, max(256, min(n, 4096))
     limit = max(10_000, DRAWS_PER_CANDIDATE * n)
@@ -148,7 +148,7 @@ def _distinct(module: "GFlowNet", n: int, draw: int) -> tuple[_Drawn, int]:
     return _Drawn(list(row_of), torch.cat([_padded(x, longest) for x in kept]), counts), draws
 
 
-def _affordable(module: "GFlowNet", drawn: _Drawn) -> _Drawn:
+def _affordable(module: "Designer", drawn: _Drawn) -> _Drawn:
     """What was drawn and can still be scored, and all that has been scored before."""
     environment = module.environment
     good = module.data.affordable(environment, drawn.states[:, -1])
@@ -186,7 +186,7 @@ def _path(decode: Callable[[Tensor], list[str]], states: Tensor) -> str:
     return " > ".join(dict.fromkeys(text for text in decode(states) if text))
 
 
-def smiles_of(candidates: list[Candidate], module: "GFlowNet") -> list[str] | None:
+def smiles_of(candidates: list[Candidate], module: "Designer") -> list[str] | None:
     """The SMILES of what is, or spells, a molecule; None of anything else."""
     if module.environment.molecules:
         return [c.smiles or "" for c in candidates]
@@ -196,7 +196,7 @@ def smiles_of(candidates: list[Candidate], module: "GFlowNet") -> list[str] | No
 
 def write_candidates(
     candidates: list[Candidate],
-    module: "GFlowNet",
+    module: "Designer",
     folder: Path,
     reference: Path | None = None,
     column: str | None = None,
@@ -230,7 +230,7 @@ def write_candidates(
 def write_into(
     folder: Path,
     candidates: list[Candidate],
-    module: "GFlowNet",
+    module: "Designer",
     reference: Path | None = None,
     column: str | None = None,
 ) -> list[Path]:

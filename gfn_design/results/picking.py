@@ -9,11 +9,11 @@ from gfn_design.errors import InputError
 from gfn_design.results.candidates import Candidate, smiles_of
 
 if TYPE_CHECKING:
-    from gfn_design.gflownet import GFlowNet
+    from gfn_design.designer import Designer
 
 
 def pick_diverse(
-    candidates: list[Candidate], module: "GFlowNet", n: int, pick_from: str | None = None
+    candidates: list[Candidate], module: "Designer", n: int, pick_from: str | None = None
 ) -> tuple[list[Candidate], str]:
     """The best candidate and others, all of them good, far from it and from each other (MaxMin).
 
@@ -101,7 +101,7 @@ def parse(pick_from: str) -> PickFrom:
 
 
 def _good_enough(
-    candidates: list[Candidate], module: "GFlowNet", n: int, pick_from: str | None
+    candidates: list[Candidate], module: "Designer", n: int, pick_from: str | None
 ) -> list[Candidate]:
     """The candidates that one may pick from, best first."""
     if pick_from is None:

@@ -13,7 +13,7 @@ from gfn_design.results.candidates import Candidate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from gfn_design.gflownet import GFlowNet
+    from gfn_design.designer import Designer
 
 LOGO_CANDIDATES = 100  # the best ones, which a logo is made of
 MANY = 8  # more methods than that have their names beside the picture
@@ -130,7 +130,7 @@ def plot_comparison(curves: dict[str, tuple[list[int], list[list[float]]]], ax: 
         ax.legend(frameon=False)
 
 
-def plot_logo(candidates: list[Candidate], module: "GFlowNet", ax: "Axes") -> None:
+def plot_logo(candidates: list[Candidate], module: "Designer", ax: "Axes") -> None:
     """A sequence logo of the best candidates, in bits.
 
     Where both strands of DNA have one reward, each candidate is shown on the strand that is closer

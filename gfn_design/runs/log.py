@@ -171,7 +171,7 @@ class Progress(ProgressBar):
                 mininterval=every,
                 dynamic_ncols=True,
             )
-            if getattr(pl_module, "compiled", False):
+            if getattr(getattr(pl_module, "speed", None), "compiled", False):
                 self.bar.write("compiling: the first batches take from ten seconds to two minutes")
 
     def on_train_batch_end(

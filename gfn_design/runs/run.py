@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import yaml
 from lightning.pytorch import seed_everything
 
-from gfn_design.config import build_section, dump, load
+from gfn_design.config import Config, build_section, check, dump, read
+from gfn_design.config.renamed import upgraded
 from gfn_design.config.root import ROOT
 from gfn_design.data.base import DataModule
 from gfn_design.errors import InputError
@@ -50,7 +51,18 @@ def build(config: Mapping[str, Any]) -> tuple[GFlowNet, DataModule]:
         raise InputError(f"seed must be from 0 to {2**32 - 1}, got {seed}")
     seed_everything(seed, verbose=False)
     module = build_section(config["model"], ROOT["model"], "model")
+    if "exact_limit" in config:
+        module.exact_limit = int(config["exact_limit"])
     return module, build_section(config["data"], ROOT["data"], "data")
+
+
+def config_of(folder: Path) -> Config:
+    """The configuration of a run, also one of the release before."""
+    there = read([folder / CONFIG])
+    config = Config(str(folder / CONFIG))
+    config.add(upgraded(there), str(folder / CONFIG))
+    check(config, ROOT)
+    return config
 
 
 def open_run(folder: Path) -> Run:
@@ -62,7 +74,7 @@ def open_run(folder: Path) -> Run:
     if not (folder / CONFIG).exists():
         raise InputError(f"{folder}: holds no run (no {CONFIG} in it)")
     folder = folder.absolute()
-    config = load([folder / CONFIG], [], ROOT)
+    config = config_of(folder)
     path, checkpoint = latest_checkpoint(folder)
     module, data = build(config)
     restore(module, checkpoint, path)
@@ -106,7 +118,7 @@ def check_folder(config: Mapping[str, Any], folder: Path) -> None:
         raise InputError(f"{folder}: is not empty and holds no run; choose another --output")
     if not has_checkpoint(folder):
         return  # stopped before anything was learned
-    there = _lasting(yaml.safe_load((folder / CONFIG).read_text()) or {})
+    there = _lasting(upgraded(yaml.safe_load((folder / CONFIG).read_text()) or {}))
     here = _lasting(yaml.safe_load(dump(config)) or {})
     for section in ("seed", "model", "data"):
         if there.get(section) != here.get(section):

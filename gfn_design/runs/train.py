@@ -121,8 +121,8 @@ def _write_down(
         print(remark)
     about = ["", "## The data of this run", "", *remarks, ""] if remarks else []
     write_whole(folder / README, "\n".join([README_TEXT.read_text().rstrip(), *about, ""]))
-    if module.start is not None and module.start.aside:
-        write_whole_aside(module.start.aside, folder / "known_set_aside.csv")
+    if module.fine_tune is not None and module.fine_tune.aside:
+        write_whole_aside(module.fine_tune.aside, folder / "known_set_aside.csv")
 
 
 @contextmanager
@@ -186,7 +186,7 @@ def prepare(
     if step is None and room is not None and room < module.batch_size:
         raise InputError(
             f"the budget of scores has room for {room:,}, which is less than a batch "
-            f"({module.batch_size:,}); give a larger budget, or a smaller model.batch_size"
+            f"({module.batch_size:,}); give a larger budget, or a smaller model.batches.size"
         )
     module.use(data)
     if step is None:

@@ -51,8 +51,8 @@ def diverged(
         )
     else:
         cause = (
-            f"most often a learning rate is too large, so set model.lr lower than {learning_rate:g}"
-            " or trainer.gradient_clip_val: 1"
+            "most often a learning rate is too large, so set model.optimiser.lr lower than "
+            f"{learning_rate:g} or trainer.gradient_clip_val: 1"
         )
     return DivergenceError(
         f"learning broke at batch {batch:,}: {what}; {cause} (what was saved before is kept)"

@@ -15,12 +15,12 @@ from gfn_design.sampling.noise import (
     TRAINING,
 )
 from gfn_design.sampling.prioritized import PrioritizedReplay
-from gfn_design.sampling.replay import Replay
 from gfn_design.sampling.trajectories import concatenate
 from gfn_design.training.batches import Batch, Noise, packed, unpacked
 from gfn_design.training.engine import Engine, Step
-from gfn_design.training.options import copy_rate
+from gfn_design.training.options import Batches
 from gfn_design.training.rewarding import LearnedReward, calibrate
+from gfn_design.training.setting import copy_rate
 from gfn_design.training.tally import Tally, rewards_asked
 
 
@@ -38,9 +38,7 @@ class Learner:
         engine: Draws, and finds losses.
         tally: Counts.
         noise: The randomness of this rank.
-        batch_size: Trajectories of a batch.
-        updates: Of the networks, with each batch.
-        replay: What to learn from again.
+        batches: What is learned from.
 
     Attributes:
         batch: The latest that was drawn here.
@@ -52,12 +50,10 @@ class Learner:
         engine: Engine,
         tally: Tally,
         noise: Randomness,
-        batch_size: int,
-        updates: int,
-        replay: Replay | None,
+        batches: Batches,
     ) -> None:
         self.engine, self.tally, self.noise = engine, tally, noise
-        self.batch_size, self.updates, self.replay = batch_size, updates, replay
+        self.batch_size, self.updates, self.replay = batches.size, batches.updates, batches.replay
         self.batch: Batch | None = None
         self.used = 0
 

@@ -1,29 +1,44 @@
-"""The optimizer of a module: three learning rates, and a trust region where one is asked for."""
+"""What is built of the options: the policy, and the groups that an optimizer updates."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from torch import nn
-from torch.optim import Adam, Optimizer
 
 from gfn_design.objectives.base import Objective
 from gfn_design.policies.policy import Policy
+from gfn_design.training.options import Networks, Optimiser
+from gfn_design.training.setting import Setting
 
-ADAM = partial(Adam, fused=True)  # one kernel for all parameters
+
+def policy_of(setting: Setting, networks: Networks) -> Policy:
+    """The policies and critics that an objective learns with.
+
+    Args:
+        setting: Of the module.
+        networks: What builds the networks.
+    """
+    environment, objective, backward, batches, _, fine_tune = setting
+    several = environment.n_backward_actions > 1
+    learns_by = backward.learns_by if several else None
+    value = {"critic": networks.critic, "flow": networks.network}.get(objective.head or "")
+    return Policy(
+        environment,
+        networks.network,
+        backward.kind,
+        value,
+        networks.critic if learns_by is not None and learns_by.needs_critic else None,
+        setting.heads,
+        batches.exploration.random_prior if batches.exploration else 0.0,
+        fine_tune is not None and fine_tune.anchored,
+    )
 
 
 def parameter_groups(
-    policy: Policy, objective: Objective, rates: dict[str, float]
+    policy: Policy, objective: Objective, optimiser: Optimiser
 ) -> list[dict[str, Any]]:
-    """The parameters of policies, critics and log Z, with their learning rates.
-
-    Args:
-        policy: Of the networks.
-        objective: Of log Z.
-        rates: By the name of the group: ``policy``, ``critic`` and ``log_z``.
-    """
-    groups: dict[str, list[nn.Parameter]] = {"policy": [], "critic": [], "log_z": []}
+    """The parameters of policies, critics and log Z, with their learning rates."""
+    rates = {"policy": optimiser.lr, "critic": optimiser.critic_lr, "log_z": optimiser.log_z_lr}
+    groups: dict[str, list[nn.Parameter]] = {name: [] for name in rates}
     for name, parameter in policy.named_parameters():
         if not parameter.requires_grad:  # a random prior, or frozen
             continue
@@ -37,6 +52,3 @@ def parameter_groups(
         for name, parameters in groups.items()
         if parameters
     ]
-
-
-OptimizerFactory = Callable[[Any], Optimizer]

@@ -1,124 +1,168 @@
-"""Options of a module that do not go together: one sentence for each."""
+"""Options of a module in groups of plain values, and what of them does not go together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from gfn_design.environments.base import Environment
-from gfn_design.environments.walks import every_state_is_an_object
 from gfn_design.errors import InputError
-from gfn_design.objectives.base import BackwardObjective, Objective
+from gfn_design.objectives.base import BackwardObjective
+from gfn_design.policies.mlp import MLP
 from gfn_design.sampling.exploration import Exploration
 from gfn_design.sampling.local_search import LocalSearch
-from gfn_design.sampling.prioritized import PrioritizedReplay
 from gfn_design.sampling.replay import Replay
 
+if TYPE_CHECKING:
+    pass
 
-def check_objective(environment: Environment, objective: Objective, batch_size: int) -> None:
-    """Refuse an objective that cannot learn from what is built, or from so few."""
-    name = type(objective).__name__
-    if objective.scores_states and environment.copies:
-        raise InputError(
-            f"{name} asks the reward of every state, and in "
-            f"{environment.describe()} several states are one object, and some are none"
-        )
-    if objective.scores_states and not every_state_is_an_object(environment):
-        raise InputError(
-            f"{name} needs an environment all of whose states are objects, "
-            f"got {environment.describe()}"
-        )
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}")
-    if batch_size < objective.least_batch:
-        raise InputError(
-            f"{name} compares the trajectories of a batch; set batch_size "
-            f"to {objective.least_batch} or more, got {batch_size}"
-        )
+ADAM = partial(Adam, fused=True)  # one kernel for all parameters
+CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
 
 
-def check_backward(
-    objective: Objective,
-    backward: str,
-    backward_objective: BackwardObjective | None,
-    updates: int,
-    anchored: bool,
-) -> None:
-    """Refuse a backward policy that nothing trains, or that is trained and not there."""
-    learned = backward in ("learned", "shared")
-    if not anchored and learned and backward_objective is None and not objective.trains_backward:
-        raise InputError(
-            f"{type(objective).__name__} does not train a backward policy; "
-            "set backward: uniform, or a backward_objective"
-        )
-    if backward_objective is None:
-        return
-    name = type(backward_objective).__name__
-    if not learned:
-        raise InputError(
-            f"{name} has no backward policy to train; set backward: learned (it is {backward})"
-        )
-    if updates > 1 and backward_objective.on_policy:
-        raise InputError(f"{name} takes one update for each batch, got updates={updates}")
+@dataclass(frozen=True)
+class Networks:
+    """What builds the networks.
+
+    Args:
+        network: Of a policy, and of log F where the objective learns flows.
+        critic: Of expected costs, where the objective needs them.
+    """
+
+    network: Callable[[Environment, int], nn.Module] = MLP
+    critic: Callable[[Environment, int], nn.Module] = CRITIC
 
 
-def check_batches(
-    environment: Environment,
-    objective: Objective,
-    batch_size: int,
-    updates: int,
-    replay: Replay | None,
-    exploration: Exploration | None,
-    search: LocalSearch | None,
-) -> None:
-    """Refuse batches that the objective cannot learn from."""
-    name = type(objective).__name__
-    if updates < 1:
-        raise InputError(f"updates must be at least 1, got {updates}")
-    if objective.on_policy:
-        others = {"replay": replay, "exploration": exploration, "search": search}
-        if what := ", ".join(key for key, part in others.items() if part is not None):
-            raise InputError(f"{name} learns from its own policy alone; leave out {what}")
-        if updates > 1 and not objective.repeats:
-            raise InputError(f"{name} takes one update for each batch, got updates={updates}")
-    if objective.scores_states and replay is not None:
-        raise InputError(
-            f"{name} needs the reward of every state, and a replay keeps objects; leave out replay"
-        )
-    if isinstance(replay, PrioritizedReplay) and not objective.single_steps:
-        raise InputError(
-            f"{name} does not learn from single steps, which "
-            "PrioritizedReplay keeps; take Replay, or the objective SoftQ"
-        )
-    if search is not None:
-        search.check(environment, batch_size)
+@dataclass(frozen=True)
+class Backward:
+    """A backward policy: who decides what is undone.
+
+    Attributes:
+        kind: As `Policy` calls it.
+        objective: How it learns, if by itself.
+    """
+
+    @property
+    def kind(self) -> str:
+        """As `Policy` calls it."""
+        raise NotImplementedError
+
+    @property
+    def learns_by(self) -> BackwardObjective | None:
+        """An objective of its own, if it has one."""
+        return None
 
 
-def check_heads(
-    heads: int, objective: Objective, backward: str, replay: Replay | None, tuned: bool
-) -> None:
-    """Refuse what several heads of a policy cannot do."""
-    if heads == 1:
-        return
-    if objective.head == "edges" or backward == "shared":
-        raise InputError(
-            "several heads of a policy learn from probabilities, by themselves; leave out "
-            "exploration.heads, or FlowMatching and backward: shared"
-        )
-    if isinstance(replay, PrioritizedReplay):
-        raise InputError(
-            "the errors of PrioritizedReplay are those of one policy; leave out exploration.heads"
-        )
-    if tuned:
-        raise InputError(
-            "a policy of several heads cannot be fine-tuned, nor another be given heads; "
-            "leave out exploration.heads or start"
-        )
+@dataclass(frozen=True)
+class UniformBackward(Backward):
+    """Chooses evenly among the parents of a state."""
+
+    @property
+    def kind(self) -> str:
+        return "uniform"
 
 
-def copy_rate(objective: Objective, backward_objective: BackwardObjective | None) -> float | None:
-    """How far the slow copy of the policy goes at each update; None without one."""
-    parts = (objective, backward_objective)
-    rates = {x.copy_rate for x in parts if x is not None and x.copy_rate is not None}
-    if len(rates) > 1:
-        given = " and ".join(map(str, sorted(rates)))
-        raise InputError(
-            "objective and backward_objective have one slow copy between them; give both the "
-            f"same rate, got {given}"
-        )
-    return rates.pop() if rates else None
+@dataclass(frozen=True)
+class MaxEntropyBackward(Backward):
+    """Makes all ways to an object equally likely (needs `Environment.log_ways`)."""
+
+    @property
+    def kind(self) -> str:
+        return "max_entropy"
+
+
+@dataclass(frozen=True)
+class LearnedBackward(Backward):
+    """Is trained, with a network of its own or the layers of the forward policy.
+
+    Args:
+        objective: How it learns; None trains it by the objective of the forward policy.
+        shared: It has the layers of the forward policy, which is faster.
+    """
+
+    objective: BackwardObjective | None = None
+    shared: bool = False
+
+    @property
+    def kind(self) -> str:
+        return "shared" if self.shared else "learned"
+
+    @property
+    def learns_by(self) -> BackwardObjective | None:
+        return self.objective
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What is learned from.
+
+    Args:
+        size: Trajectories drawn in each batch, on each device.
+        updates: Of the networks, with each batch; an objective that is on-policy and not made for
+            more, as `ClippedPolicy` is, takes one.
+        replay: Objects of earlier batches to learn from again with each update, or single steps.
+        exploration: How to draw otherwise than the policy would.
+        search: A local search that fills batches with neighbours of their best objects.
+    """
+
+    size: int = 128
+    updates: int = 1
+    replay: Replay | None = None
+    exploration: Exploration | None = None
+    search: LocalSearch | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise InputError(f"batches.size must be at least 1, got {self.size}")
+        if self.updates < 1:
+            raise InputError(f"batches.updates must be at least 1, got {self.updates}")
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """How networks are updated.
+
+    Args:
+        lr: Learning rate of the policies.
+        critic_lr: Learning rate of the critic.
+        log_z_lr: Learning rate of log Z.
+        factory: Builds the optimizer from parameter groups.
+        schedule: Builds a schedule of all learning rates from the optimizer; it counts updates,
+            which are the steps of the Trainer.
+    """
+
+    lr: float = 1e-3
+    critic_lr: float = 5e-3
+    log_z_lr: float = 0.1
+    factory: Callable[[Any], Optimizer] = ADAM
+    schedule: Callable[[Optimizer], LRScheduler] | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.lr, self.critic_lr, self.log_z_lr) < 0:
+            rates = f"{self.lr}, {self.critic_lr}, {self.log_z_lr}"
+            raise InputError(f"lr, critic_lr and log_z_lr must not be negative, got {rates}")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What makes training faster; results are the same up to rounding.
+
+    Args:
+        compiled: Compile the training step where lengths are fixed, else its parts; that takes from
+            ten seconds to two minutes at the first batches, the others are faster.
+        batches_per_step: Batches that one step of Lightning may carry where they are fast, on one
+            device, and where no callback wants to see every batch. All counts stay counts of
+            batches.
+    """
+
+    compiled: bool = False
+    batches_per_step: int = 50
+
+    def __post_init__(self) -> None:
+        if self.batches_per_step < 1:
+            given = self.batches_per_step
+            raise InputError(f"speed.batches_per_step must be at least 1, got {given}")

@@ -1,7 +1,7 @@
 """RL-T of the paper: a natural gradient whose length is set by how far the policy may move."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -45,6 +45,8 @@ class TrustRegion(ActorCritic):
         critic_loss: ``returns`` fits the critic to its targets; ``pieces`` to the balance of all
             pieces of trajectories.
     """
+
+    brings_optimizer: ClassVar[bool] = True
 
     then: Scored
 
