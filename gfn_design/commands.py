@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -240,8 +241,9 @@ def configs(options: argparse.Namespace, overrides: Overrides) -> int:
     known = shipped()
     wide = max(map(len, known))
     for name, file in known.items():
-        first = file.read_text("utf-8").split("\n", 1)[0].lstrip("# ").rstrip()
-        print(f"{name:{wide}}  {first}")
+        lines = takewhile(lambda line: line.startswith("#"), file.read_text("utf-8").splitlines())
+        about = " ".join(line.lstrip("# ").rstrip() for line in lines)
+        print(f"{name:{wide}}  {re.split(r'(?<=[.;]) ', about)[0]}")
     return 0
 
 

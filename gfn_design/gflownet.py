@@ -1,6 +1,5 @@
 """The LightningModule: draw trajectories, score them, improve the policy."""
 
-import logging
 import os
 from collections.abc import Callable
 from copy import deepcopy
@@ -54,7 +53,6 @@ from gfn_design.training.tally import Tally, are_numbers
 from gfn_design.training.task import Task
 from gfn_design.training.trust_region import TrustRegion, TrustRegionAdam
 
-logger = logging.getLogger(__name__)
 MANY = 10**9  # batches: as many as the engine likes
 
 
@@ -213,8 +211,7 @@ class GFlowNet(Designer):
 
     def _diverged(self) -> Exception:
         losses = {name: float(loss) for name, loss in (self.tally.losses or {}).items()}
-        rate = self.optimiser.lr
-        return diverged(self.tally.draws, losses, self.tally.log_reward, rate)
+        return diverged(self.tally.draws, losses, self.tally.log_reward, self.optimiser.lr)
 
     def catch_up(self) -> None:
         """Do what batches leave for when there is time: rows of the log, checkpoints, the end.
