@@ -41,14 +41,7 @@ from gfn_design.training.options import (
     UniformBackward,
 )
 from gfn_design.training.rewarding import LearnedReward
-from gfn_design.training.setting import (
-    Setting,
-    check,
-    check_factories,
-    check_trainer,
-    copy_rate,
-    learns_once,
-)
+from gfn_design.training.setting import Setting, check, check_trainer, copy_rate, learns_once
 from gfn_design.training.tally import Tally, are_numbers
 from gfn_design.training.task import Task
 from gfn_design.training.trust_region import TrustRegion, TrustRegionAdam
@@ -98,7 +91,6 @@ class GFlowNet(Designer):
         super().__init__()
         setting = Setting(environment, objective, backward, batches, optimiser, fine_tune)
         check(setting)
-        check_factories(networks)
         self.environment, self.objective = environment, objective
         several = environment.n_backward_actions > 1  # else there is nothing to learn
         self.backward_objective = backward.learns_by if several else None

@@ -7,7 +7,7 @@ from torch import nn
 from gfn_design.objectives.base import Objective
 from gfn_design.policies.policy import Policy
 from gfn_design.training.options import Networks, Optimiser
-from gfn_design.training.setting import Setting
+from gfn_design.training.setting import Setting, check_factories
 
 
 def policy_of(setting: Setting, networks: Networks) -> Policy:
@@ -17,6 +17,7 @@ def policy_of(setting: Setting, networks: Networks) -> Policy:
         setting: Of the module.
         networks: What builds the networks.
     """
+    check_factories(networks)
     environment, objective, backward, batches, _, fine_tune = setting
     several = environment.n_backward_actions > 1
     learns_by = backward.learns_by if several else None
