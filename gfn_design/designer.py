@@ -131,6 +131,10 @@ class Designer(LightningModule):
             metrics = self.tally.calls() | self.evaluate().metrics
             self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
+    def test_step(self, tick: int, batch_idx: int) -> None:
+        metrics = self.tally.calls() | self.evaluate().metrics
+        self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
+
     def predict_step(self, tick: int, batch_idx: int) -> Candidates:
         drawn = self(self.batch_size, CANDIDATES, tick)
         return Candidates(self.environment.decode(drawn.objects), drawn.log_reward)

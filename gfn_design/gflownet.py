@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,6 @@ from gfn_design.objectives.base import Objective
 from gfn_design.policies.policy import Policy
 from gfn_design.ranks import gathered, together
 from gfn_design.sampling.noise import TRAINING
-from gfn_design.sampling.trajectories import Trajectories
 from gfn_design.training.batches import Parts
 from gfn_design.training.checkpoints import check_environment_of, of_rank
 from gfn_design.training.divergence import are_finite, diverged
@@ -89,6 +89,8 @@ class GFlowNet(Designer):
         seed: int | None = None,
     ) -> None:
         super().__init__()
+        # What is given is not changed: each module has an objective and a memory of its own.
+        objective, backward, batches = deepcopy((objective, backward, batches))
         setting = Setting(environment, objective, backward, batches, optimiser, fine_tune)
         check(setting)
         self.environment, self.objective = environment, objective
@@ -187,9 +189,7 @@ class GFlowNet(Designer):
             raise self._diverged()
 
     def check_weights(self) -> None:
-        """Refuse to go on where the latest update has left anything but numbers.
-
-        On a GPU that would be to wait for it; see `catch_up`.
+        """Refuse weights that are no numbers; on a GPU `catch_up` does, or one would wait for it.
 
         Raises:
             DivergenceError: A weight is not finite.
@@ -253,6 +253,15 @@ class GFlowNet(Designer):
     def on_train_end(self) -> None:
         self.catch_up()
 
+    @property
+    def lr(self) -> float:
+        """Learning rate of the policies, which Lightning's finder of one may set."""
+        return self.optimiser.lr
+
+    @lr.setter
+    def lr(self, rate: float) -> None:
+        self.optimiser = replace(self.optimiser, lr=rate)
+
     def configure_optimizers(self) -> Any:
         """One optimizer, with its schedule if there is one."""
         optimizer = self._optimizer()
@@ -266,13 +275,9 @@ class GFlowNet(Designer):
         groups = parameter_groups(self.policy, self.objective, self.optimiser)
         if isinstance(self.objective, TrustRegion):
             return TrustRegionAdam(
-                groups, self.environment, self.policy, self.objective, self._latest
+                groups, self.environment, self.policy, self.objective, self.learner.latest
             )
         return self.optimiser.factory(groups)
-
-    def _latest(self) -> Trajectories:
-        assert self.learner.batch is not None
-        return self.learner.batch.drawn
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.catch_up()

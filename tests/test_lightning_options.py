@@ -6,12 +6,15 @@ import csv
 import pytest
 import yaml
 from common import model_of, section
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.tuner import Tuner
 
 from gfn_design import (
     MLP,
+    Batches,
     DataModule,
+    Exploration,
     GFlowNet,
     InputError,
     MotifData,
@@ -20,6 +23,7 @@ from gfn_design import (
     TrajectoryBalance,
 )
 from gfn_design.__main__ import main
+from gfn_design.training.engine import Step
 
 DNA = Sequence("DNA", 4)
 
@@ -137,3 +141,78 @@ class NoReward(DataModule):
 def test_mistakes_in_python_are_one_sentence(build, said):
     with pytest.raises(InputError, match=said):
         build()
+
+
+def fitted(tmp_path, *callbacks, steps=20):
+    model = GFlowNet(DNA, TrajectoryBalance(), batches=Batches(8))
+    run = Trainer(
+        max_steps=steps,
+        log_every_n_steps=10,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+        callbacks=[*callbacks],
+    )
+    run.fit(model, datamodule=MotifData("FOXA1"))
+    return model, run
+
+
+def test_a_trained_module_can_be_copied_and_tested(tmp_path):
+    model, run = fitted(tmp_path)
+    twin = copy.deepcopy(model)
+    assert twin.tally.trajectories == 160
+    (metrics,) = run.test(model, datamodule=MotifData("FOXA1"), verbose=False)
+    assert metrics["D_TV"] == pytest.approx(model.evaluate().metrics["D_TV"])
+
+
+class Bar(Callback):
+    """What any bar would show after every tenth batch."""
+
+    def __init__(self):
+        self.shown = []
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step % 10 == 0:
+            self.shown.append(dict(trainer.progress_bar_metrics))
+
+
+def test_any_bar_sees_reward_objects_and_log_z(tmp_path):
+    bar = Bar()
+    fitted(tmp_path, bar)
+    assert len(bar.shown) == 2
+    assert all(set(shown) >= {"reward", "distinct", "log_z"} for shown in bar.shown)
+
+
+def test_what_is_given_is_not_changed(tmp_path):
+    """Nor shared by two modules."""
+    objective, exploration = TrajectoryBalance(), Exploration(epsilon=0.5)
+    before = copy.deepcopy(objective.state_dict()), copy.deepcopy(exploration.state_dict())
+    batches = Batches(8, exploration=exploration)
+    one, two = (GFlowNet(DNA, objective, batches=batches) for _ in range(2))
+    one.use(MotifData("FOXA1"))
+    optimizer = one.configure_optimizers()
+    for _ in range(3):
+        _, losses, gradients = one.next_step()
+        optimizer.zero_grad()
+        one.engine.loss(Step(None, losses, gradients)).backward()
+        optimizer.step()
+    assert float(one.log_z) != float(two.log_z)
+    assert (objective.state_dict(), exploration.state_dict()) == before
+
+
+def test_the_learning_rate_finder_finds_it(tmp_path):
+    model = GFlowNet(DNA, TrajectoryBalance(), batches=Batches(8))
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    run = Trainer(max_steps=60, accelerator="cpu", default_root_dir=tmp_path, **quiet)
+    found = Tuner(run).lr_find(model, datamodule=MotifData("FOXA1"), num_training=60)
+    assert model.lr == model.optimiser.lr == found.suggestion()
+
+
+def test_data_say_what_they_are():
+    assert repr(MotifData("FOXA1", exponent=2.0)) == str(MotifData("FOXA1", exponent=2.0))
+    assert "exponent=2.0" in str(MotifData("FOXA1", exponent=2.0))
+    for made in (DNA, TrajectoryBalance(), GFlowNet(DNA, TrajectoryBalance())):
+        assert type(made).__name__ in repr(made)

@@ -115,6 +115,7 @@ def divergence(model, old, drawn):
 def test_a_step_stays_in_the_trust_region_and_improves_the_surrogate(delta, share):
     objective = TrustRegion(delta=delta, fisher_share=share)
     model = gflownet(objective, Hypergrid(2, 8))
+    objective = model.objective
     optimizer = model.configure_optimizers()
     moved = []
     for _ in range(10):

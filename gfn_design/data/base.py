@@ -1,5 +1,6 @@
 """DataModules: the reward of a task, and what is known about it."""
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Iterator
 from math import ceil
@@ -165,6 +166,17 @@ class DataModule(LightningDataModule):
             self.reward, self._device = self.reward.to(device), device
         return self.reward
 
+    def __repr__(self) -> str:
+        """The class, and those of its arguments that are plain."""
+        names = inspect.signature(type(self).__init__).parameters
+        own = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        plain = (f"{k}={v!r}" for k, v in own.items() if isinstance(v, str | int | float | list))
+        return f"{type(self).__name__}({', '.join(plain)})"
+
+    def __str__(self) -> str:
+        """Lightning's own asks for loaders, which there are in training alone."""
+        return repr(self)
+
     def setup(self, stage: str) -> None:
         trainer = self._attached()
         environment = cast(Environment, trainer.lightning_module.environment)
@@ -179,6 +191,9 @@ class DataModule(LightningDataModule):
         return Clock(trainer.max_steps * trainer.accumulate_grad_batches)
 
     def val_dataloader(self) -> Clock:
+        return Clock(1)
+
+    def test_dataloader(self) -> Clock:
         return Clock(1)
 
     def predict_dataloader(self) -> Clock:

@@ -15,7 +15,7 @@ from gfn_design.sampling.noise import (
     TRAINING,
 )
 from gfn_design.sampling.prioritized import PrioritizedReplay
-from gfn_design.sampling.trajectories import concatenate
+from gfn_design.sampling.trajectories import Trajectories, concatenate
 from gfn_design.training.batches import Batch, Noise, packed, unpacked
 from gfn_design.training.engine import Engine, Step
 from gfn_design.training.options import Batches
@@ -56,6 +56,11 @@ class Learner:
         self.batch_size, self.updates, self.replay = batches.size, batches.updates, batches.replay
         self.batch: Batch | None = None
         self.used = 0
+
+    def latest(self) -> Trajectories:
+        """The latest trajectories that were drawn here."""
+        assert self.batch is not None
+        return self.batch.drawn
 
     @torch.no_grad()  # but for losses
     def next_step(self, reward: LearnedReward) -> Step:

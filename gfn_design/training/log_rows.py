@@ -11,6 +11,8 @@ from gfn_design.training.tally import Tally
 from gfn_design.training.task import Task
 from gfn_design.training.trust_region import TrustRegionAdam
 
+ON_BARS = ("reward", "distinct", "log_z")  # whatever bar there is
+
 
 def is_logged(trainer: Any) -> bool:
     """Whether the present batch has a row."""
@@ -59,7 +61,8 @@ def log_row(trainer: Any, row: dict[str, float]) -> None:
     for optimizer in trainer.optimizers:
         if isinstance(optimizer, TrustRegionAdam):  # of the latest step, one batch ago
             row = row | {f"region/{name}": x for name, x in optimizer.report.items()}
-    for shown in (trainer.callback_metrics, trainer.logged_metrics, trainer.progress_bar_metrics):
+    for shown in (trainer.callback_metrics, trainer.logged_metrics):
         shown.update({name: torch.tensor(x) for name, x in row.items()})
+    trainer.progress_bar_metrics.update({name: row[name] for name in ON_BARS})
     for logger in trainer.loggers:
         logger.log_metrics(row, step=trainer.global_step)
