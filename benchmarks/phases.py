@@ -44,7 +44,6 @@ from gfn_design.fast import scoring
 from gfn_design.fast.step import set_gradients
 from gfn_design.policies.mlp import MLP
 from gfn_design.rewards.reward import Reward
-from gfn_design.training.options import ADAM
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
 ROUNDS = 7
@@ -82,7 +81,7 @@ def module(method="TB", letters=4, length=8, order="prepend-append", batch_size=
         Networks(network),
         backward or UniformBackward(),
         Batches(batch_size),
-        Optimiser(0.0, 0.0, 0.0, options.pop("optimizer", ADAM)),
+        Optimiser(0.0, 0.0, 0.0, options.pop("optimizer", None)),
         speed=Speed(**options),
         seed=0,
     )

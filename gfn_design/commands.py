@@ -31,7 +31,7 @@ def fit(options: argparse.Namespace, overrides: Overrides) -> int:
         print(describe(ROOT))
         for path in files:
             print(f"\nof the objects in {path}:")
-            _print_keys(load([path], [], ROOT), "")
+            _print_keys(read([path], []), "")
         return 0
     if not files:
         raise InputError("fit needs a configuration, as in: gfn-design fit --config FILE")

@@ -1,15 +1,19 @@
 """A module that designs: it draws objects, knows their rewards, and compares the two."""
 
-from typing import NamedTuple, Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from gfn_design.config import build_arguments
 from gfn_design.data.base import DataModule
+from gfn_design.described import described, nameless, show_constructor
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation, evaluate
 from gfn_design.evaluation.exact import Target
+from gfn_design.files.checkpoints import load_checkpoint
 from gfn_design.policies.policy import Policy
 from gfn_design.ranks import together
 from gfn_design.sampling.noise import CANDIDATES, uniform_noise
@@ -57,6 +61,52 @@ class Designer(LightningModule):
     exact_limit = 4_000_000
     """States up to which evaluation is exact: four million take seconds, and 36 million (sEH
     blocks) half a minute and 4 GB of memory."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """What help shows is what the constructor takes."""
+        super().__init_subclass__(**options)
+        show_constructor(cls)
+
+    def _remember_arguments(self, arguments: dict[str, Any]) -> None:
+        """Keep what it was made of as plain data, which loggers show and checkpoints carry."""
+        own = {k: v for k, v in arguments.items() if k != "self" and not k.startswith("_")}
+        given = {name: described(value) for name, value in own.items()}
+        self._set_hparams(given)
+        self._hparams_initial, self._log_hyperparams = self.hparams, True
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override] # without what has no meaning here
+        cls, checkpoint_path: str | Path, map_location: Any = "cpu", **given: Any
+    ) -> Self:
+        """A trained module, as it was saved by a Trainer or in the folder of a run.
+
+        Args:
+            checkpoint_path: The file.
+            map_location: Where to load it to.
+            **given: Arguments to be taken instead of those that were saved, as for parts that
+                have no import path.
+
+        Raises:
+            InputError: It is no such checkpoint, or a part of it cannot be named.
+        """
+        content = load_checkpoint(Path(checkpoint_path))
+        saved = dict(content.get("hyper_parameters") or {})
+        if "environment" not in {**saved, **given}:
+            raise InputError(
+                f"{checkpoint_path}: does not say what it was made of; build the module and load "
+                "its state_dict, or open the folder of its run"
+            )
+        saved = {name: value for name, value in saved.items() if name not in given}
+        if missing := nameless(saved):
+            raise InputError(
+                f"{checkpoint_path}: {', '.join(missing)} has no import path (a lambda, say); give "
+                f"it again, as in load_from_checkpoint(path, {missing[0].split('.')[0]}=...)"
+            )
+        module = cls(**build_arguments(saved, "gfn_design.GFlowNet", "hyper_parameters"), **given)
+        module.exact_limit = int(content.get("exact_limit", module.exact_limit))
+        module.on_load_checkpoint(content)
+        module.load_state_dict(content["state_dict"])
+        return module.to(map_location).eval()
 
     @property
     def data(self) -> DataModule:
@@ -123,7 +173,8 @@ class Designer(LightningModule):
         """The distance of what is sampled from the target, exact where that is possible."""
         self.catch_up()
         found = together(lambda: evaluate(self))
-        self.evaluated = self.tally.draws, found
+        full = self._trainer is None or self._trainer.precision == "32-true"
+        self.evaluated = (self.tally.draws, found) if full else None
         return found
 
     def validation_step(self, tick: int, batch_idx: int) -> None:

@@ -1,6 +1,5 @@
 """The LightningModule: draw trajectories, score them, improve the policy."""
 
-import os
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -20,19 +19,19 @@ from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation
 from gfn_design.fast.engine import FastEngine
 from gfn_design.objectives.base import Objective
-from gfn_design.policies.policy import Policy
 from gfn_design.ranks import gathered, together
-from gfn_design.sampling.noise import TRAINING
+from gfn_design.sampling.noise import TRAINING, seed_of
 from gfn_design.training.batches import Parts
 from gfn_design.training.checkpoints import check_environment_of, of_rank
 from gfn_design.training.divergence import are_finite, diverged
-from gfn_design.training.engine import Engine, Step
+from gfn_design.training.engine import Step
 from gfn_design.training.fine_tuning import FineTuning
 from gfn_design.training.learner import Learner
 from gfn_design.training.log_rows import is_logged, log_row, row_of
 from gfn_design.training.losses import Losses, total_loss
-from gfn_design.training.optimisation import parameter_groups, policy_of
+from gfn_design.training.optimisation import parameter_groups, policy_of, slow_copy
 from gfn_design.training.options import (
+    ADAM,
     Backward,
     Batches,
     Networks,
@@ -41,7 +40,7 @@ from gfn_design.training.options import (
     UniformBackward,
 )
 from gfn_design.training.rewarding import LearnedReward
-from gfn_design.training.setting import Setting, check, check_trainer, copy_rate, learns_once
+from gfn_design.training.setting import Setting, check, check_trainer, learns_once
 from gfn_design.training.tally import Tally, are_numbers
 from gfn_design.training.task import Task
 from gfn_design.training.trust_region import TrustRegion, TrustRegionAdam
@@ -71,9 +70,8 @@ class GFlowNet(Designer):
 
     def __new__(cls, *arguments: Any, **named: Any) -> "GFlowNet":
         """Answer names that options had before."""
-        for name in named:
-            if now := of_option(name):
-                raise InputError(f"GFlowNet: '{name}' is {now} now")
+        if moved := [f"'{name}' is {of_option(name)} now" for name in named if of_option(name)]:
+            raise InputError(f"GFlowNet: {moved[0]}")
         return super().__new__(cls)
 
     def __init__(
@@ -89,13 +87,15 @@ class GFlowNet(Designer):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        # What is given is not changed: each module has an objective and a memory of its own.
-        objective, backward, batches = deepcopy((objective, backward, batches))
+        self._remember_arguments(locals())
+        # Each module has an objective and a memory of its own.
+        given = objective, backward, batches, fine_tune
+        objective, backward, batches, fine_tune = deepcopy(given)
         setting = Setting(environment, objective, backward, batches, optimiser, fine_tune)
         check(setting)
         self.environment, self.objective = environment, objective
-        several = environment.n_backward_actions > 1  # else there is nothing to learn
-        self.backward_objective = backward.learns_by if several else None
+        learned = environment.n_backward_actions > 1  # else there is nothing to learn
+        self.backward_objective = backward.learns_by if learned else None
         self.exploration, self.optimiser, self.speed = batches.exploration, optimiser, speed
         self.batch_size, self.fine_tune = batches.size, fine_tune
         self.policy = policy_of(setting, networks)
@@ -103,15 +103,12 @@ class GFlowNet(Designer):
             fine_tune.freeze(self.policy)
         if self.backward_objective is not None and self.backward_objective.guide is not None:
             self.backward_objective.guide.prepare(environment)
-        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        if self.seed < 0:
-            raise InputError(f"seed must not be negative, got {self.seed}")
-        self.slow: Policy | None = None
-        if copy_rate(objective, self.backward_objective) is not None:
-            self.slow = deepcopy(self.policy).requires_grad_(False)
+        self.seed = seed_of(seed)
+        self._remember_arguments({"seed": self.seed})
+        self.slow = slow_copy(self.policy, objective, self.backward_objective)
         learns = environment, self.policy, objective, self.backward_objective, self.slow
-        parts = Parts(*learns, batches.exploration, batches.search)
-        self.engine: Engine = FastEngine(parts, batches.size, learns_once(setting), speed)
+        whole = Parts(*learns, batches.exploration, batches.search)
+        self.engine = FastEngine(whole, batches.size, learns_once(setting), speed)
         self.tables = self.engine.tables
         self.tally = Tally(environment, batches.size)
         self.learner = Learner(self.engine, self.tally, self.noise, batches)
@@ -182,6 +179,7 @@ class GFlowNet(Designer):
         assert optimizer_closure is not None  # Lightning always has one
         # What may be scored is looked at after every batch.
         most = 1 if self.data.room() is not None else MANY
+        self.evaluated = None  # was of other weights
         self.engine.update(self, optimizer, optimizer_closure, most)
 
     def _check_losses(self, losses: Losses) -> None:
@@ -261,6 +259,7 @@ class GFlowNet(Designer):
     @lr.setter
     def lr(self, rate: float) -> None:
         self.optimiser = replace(self.optimiser, lr=rate)
+        self._remember_arguments({"optimiser": self.optimiser})
 
     def configure_optimizers(self) -> Any:
         """One optimizer, with its schedule if there is one."""
@@ -277,11 +276,12 @@ class GFlowNet(Designer):
             return TrustRegionAdam(
                 groups, self.environment, self.policy, self.objective, self.learner.latest
             )
-        return self.optimiser.factory(groups)
+        return (self.optimiser.factory or ADAM)(groups)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.catch_up()
         checkpoint["environment"] = self.environment.describe()
+        checkpoint["exact_limit"] = self.exact_limit
         checkpoint |= self.tally.state_dict()
         checkpoint["ranks"] = gathered({"data": self.data.counted()} | self.learner.state_dict())
         if self.fine_tune is not None:

@@ -194,6 +194,9 @@ def test_sample_writes_distinct_scored_sorted_candidates(run, capsys):
     ("arguments", "message"),
     [
         (["fit", "--config", "nowhere.yaml"], r"nowhere\.yaml"),
+        (["--max_steps", "3"], r"unknown key 'max_steps'; did you mean 'trainer\.max_steps'\?"),
+        (["--lr", "3"], r"unknown key 'lr'; did you mean 'model\.optimiser\.lr'\?"),
+        (["--problems", "3"], r"this is a comparison; run it with gfn-design compare"),
         (["--model.batch_size", "3"], r"'model\.batch_size' is model\.batches\.size now"),
         (["--model.backward", "learned"], r"'model\.backward' learned is LearnedBackward now"),
         (["--model.batchs.size", "3"], r"'model\.batchs'; did you mean 'model\.batches'"),
@@ -428,3 +431,24 @@ def test_the_demo_works_visibly(here, capsys):
     assert "equally likely designs" in out
     best = rows_of(here / "demo" / "candidates.csv")[0]
     assert best["sequence"] in ("ATGTTTAC", "GTAAACAT")  # the consensus of FOXA1, either strand
+
+
+def test_the_keys_of_a_part_are_listed(capsys):
+    """Such as a method, which is no whole configuration."""
+    assert main(["fit", "-c", "methods/rl_u", "--keys"]) == 0
+    assert "model.objective.policy_lambda" in capsys.readouterr().out
+
+
+def test_shipped_configurations_are_listed_and_found(here, capsys):
+    assert main(["configs"]) == 0
+    assert "six6/rl_u " in capsys.readouterr().out
+    options = ["--trainer.max_steps", "2", "--candidates", "0", "--output", "shipped"]
+    assert main(["fit", "-c", "hypergrid/64x64_tb_u", *options]) == 0
+    said = refused(["fit", "-c", "hypergrid/64x64_tb", "--output", "none"], capsys)
+    assert "no such file, and no configuration of that name" in said
+    assert "did you mean bits/rl_u or" in refused(["fit", "-c", "rl_u", "--output", "x"], capsys)
+
+
+def test_a_run_is_no_comparison(here, capsys):
+    assert main(["compare", "-c", "tiny.yaml", "--output", "grid"]) == 2
+    assert "train it with gfn-design fit" in capsys.readouterr().err

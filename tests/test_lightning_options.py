@@ -2,27 +2,37 @@
 
 import copy
 import csv
+import inspect
+from functools import partial
 
 import pytest
+import torch
 import yaml
 from common import model_of, section
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.tuner import Tuner
+from test_engines import METHODS, module
 
 from gfn_design import (
     MLP,
+    ActorCritic,
+    BackwardActorCritic,
     Batches,
     DataModule,
     Exploration,
     GFlowNet,
     InputError,
+    LearnedBackward,
     MotifData,
     Networks,
+    Optimiser,
     Sequence,
     TrajectoryBalance,
 )
 from gfn_design.__main__ import main
+from gfn_design.runs.run import open_run
 from gfn_design.training.engine import Step
 
 DNA = Sequence("DNA", 4)
@@ -206,8 +216,9 @@ def test_what_is_given_is_not_changed(tmp_path):
 def test_the_learning_rate_finder_finds_it(tmp_path):
     model = GFlowNet(DNA, TrajectoryBalance(), batches=Batches(8))
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    run = Trainer(max_steps=60, accelerator="cpu", default_root_dir=tmp_path, **quiet)
-    found = Tuner(run).lr_find(model, datamodule=MotifData("FOXA1"), num_training=60)
+    run = Trainer(max_steps=100, accelerator="cpu", default_root_dir=tmp_path, **quiet)
+    options = {"num_training": 60, "early_stop_threshold": None}
+    found = Tuner(run).lr_find(model, datamodule=MotifData("FOXA1"), **options)
     assert model.lr == model.optimiser.lr == found.suggestion()
 
 
@@ -216,3 +227,102 @@ def test_data_say_what_they_are():
     assert "exponent=2.0" in str(MotifData("FOXA1", exponent=2.0))
     for made in (DNA, TrajectoryBalance(), GFlowNet(DNA, TrajectoryBalance())):
         assert type(made).__name__ in repr(made)
+
+
+class Own(MLP):
+    """Somebody's network."""
+
+
+def saved(tmp_path, **options):
+    model = GFlowNet(DNA, ActorCritic(policy_lambda=0.5), **options)
+    log = CSVLogger(tmp_path)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "max_steps": 5}
+    quiet |= {"log_every_n_steps": 5, "accelerator": "cpu", "default_root_dir": tmp_path}
+    run = Trainer(logger=log, **quiet)
+    run.fit(model, datamodule=MotifData("FOXA1"))
+    run.save_checkpoint(tmp_path / "model.ckpt")
+    return model, tmp_path / "model.ckpt"
+
+
+def same(one, two):
+    left, right = one.state_dict(), two.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def test_a_checkpoint_alone_gives_the_module_back(tmp_path):
+    """Made in Python: groups, a backward policy with a guide, replay, a network of one's own."""
+    options = {
+        "networks": Networks(partial(Own, width=16, depth=1), partial(MLP, width=8, depth=1)),
+        "backward": LearnedBackward(BackwardActorCritic(), shared=False),
+        "batches": Batches(8),
+        "optimiser": Optimiser(0.01),
+        "seed": 3,
+    }
+    model, path = saved(tmp_path, **options)
+    again = GFlowNet.load_from_checkpoint(path)
+    assert same(again, model)
+    assert type(again.policy.forward_policy).__name__ == "Own"  # imported again, by its file
+    assert again.objective.policy_lambda == 0.5
+    assert again.tally.trajectories == model.tally.trajectories == 40
+    assert again.optimiser.lr == 0.01
+    one, two = (x.use(MotifData("FOXA1")).evaluate().metrics["D_TV"] for x in (model, again))
+    assert one == pytest.approx(two)
+    hparams = yaml.safe_load(next(tmp_path.rglob("hparams.yaml")).read_text())
+    assert hparams["environment"] == {
+        "class_path": "Sequence",
+        "init_args": {"alphabet": "DNA", "length": 4},
+    }
+
+
+def test_the_checkpoint_of_a_run_alone_gives_the_module_back(tmp_path):
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(RUN | {"candidates": 0}))
+    file = str(tmp_path / "run.yaml")
+    assert main(["fit", "--config", file, "--output", str(tmp_path / "run")]) == 0
+    again = GFlowNet.load_from_checkpoint(tmp_path / "run/checkpoints/last.ckpt")
+    assert same(again, open_run(tmp_path / "run").module)
+
+
+def test_a_part_without_a_name_is_said_and_can_be_given_again(tmp_path):
+    networks = Networks(lambda environment, n: MLP(environment, n, width=8, depth=1))
+    model, path = saved(tmp_path, networks=networks, batches=Batches(8))
+    with pytest.raises(InputError, match=r"networks\.network has no import path .* networks="):
+        GFlowNet.load_from_checkpoint(path)
+    assert same(GFlowNet.load_from_checkpoint(path, networks=networks), model)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda path: path.stem)
+def test_the_module_of_every_method_comes_back(method, tmp_path):
+    model = module(method, "prepend-append" if "mdb" not in method.stem else "hypergrid")
+    for _ in range(2):
+        model.next_step()
+    content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
+    model.on_save_checkpoint(content)
+    torch.save(content, tmp_path / "model.ckpt")
+    again = GFlowNet.load_from_checkpoint(tmp_path / "model.ckpt")
+    assert same(again, model)
+    assert dict(again.hparams) == dict(model.hparams)
+
+
+class OwnStep(GFlowNet):
+    """Somebody adds to the loss."""
+
+    def training_step(self, tick, batch_idx):
+        self.taken = getattr(self, "taken", 0) + 1
+        return super().training_step(tick, batch_idx)
+
+
+def test_a_training_step_of_ones_own_is_always_taken(tmp_path):
+    model = OwnStep(DNA, TrajectoryBalance(), batches=Batches(8))
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    run = Trainer(max_steps=20, accelerator="cpu", default_root_dir=tmp_path, **quiet)
+    run.fit(model, datamodule=MotifData("FOXA1"))
+    assert model.taken == 20
+
+
+def test_help_shows_what_constructors_take():
+    assert list(inspect.signature(GFlowNet).parameters)[:3] == [
+        "environment",
+        "objective",
+        "networks",
+    ]
+    assert list(inspect.signature(Sequence).parameters)[:2] == ["alphabet", "length"]

@@ -83,17 +83,17 @@ def load_grid(file: Path) -> Grid:
         file: YAML with `problems` and `methods` (name -> part of a run's configuration, or a YAML
             file that holds it, or a list of these), `seeds` (how many, or a list), and optionally
             `trajectories` of each run and `evaluate_every` so many trajectories (else each problem
-            says it, as runs do: `trainer.max_steps` and `evaluate_every` in batches) and `base`,
-            what all runs share, and `baseline`, a method that all others are compared with besides
-            the best. A run is `base`, then its problem, then its method, later ones winning.
+            says it, as runs do), `base`, what all runs share, and `baseline`, which all others are
+            compared with. A run is `base`, then its problem, then its method, later ones winning.
 
     Raises:
         InputError: Something is missing, misspelt or does not fit; the message names file and key.
     """
     config = read([file])
+    of_a_run = " (this is a run: train it with gfn-design fit)" * ("problems" not in config)
     for name in config:
         if name not in KEYS:
-            raise InputError(f"{file}: unknown key '{name}'{hint(name, KEYS, 'keys')}")
+            raise InputError(f"{file}: unknown key '{name}'{hint(name, KEYS, 'keys')}{of_a_run}")
     problems, methods = (_parts(config, name, file) for name in ("problems", "methods"))
     seeds = _seeds(config.get("seeds"), file)
     if config.get("baseline", next(iter(methods))) not in methods:

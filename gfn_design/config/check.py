@@ -8,7 +8,7 @@ from pathlib import Path
 from types import GenericAlias, UnionType
 from typing import Any
 
-from gfn_design.config import schema
+from gfn_design.config import renamed, schema
 from gfn_design.config.plan import Key, Wanted, article, plan, plan_call, plan_object
 
 
@@ -34,12 +34,25 @@ def check(config: Mapping[str, Any], root: Root) -> None:
     key = Key((), getattr(config, "origins", {}))
     for name in config:
         if name not in root:
-            raise (key / name).error(f"unknown key '{name}'{schema.hint(str(name), root, 'keys')}")
+            where = _elsewhere(str(name), root) or schema.hint(str(name), root, "keys")
+            raise (key / name).error(f"unknown key '{name}'{where}")
     for name, spec in root.items():
         if name not in config and isinstance(spec, Object):
             raise key.error(f"missing section '{name}', which must be {article(spec.base)}")
         if name in config or isinstance(spec, str):
             plan_section(config.get(name), spec, key / name)
+
+
+def _elsewhere(name: str, root: Root) -> str:
+    """Where a key belongs that stands outside of its section."""
+    if name in ("problems", "methods"):
+        return ": this is a comparison; run it with gfn-design compare"
+    if now := renamed.of_key(f"model.{name}"):
+        return f"; did you mean '{now}'?"
+    for section, spec in root.items():
+        if isinstance(spec, str) and name in schema.signature(spec).parameters:
+            return f"; did you mean '{section}.{name}'?"
+    return ""
 
 
 def plan_section(value: Any, spec: Spec, key: Key) -> Any:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gfn_design.described import Described
 from gfn_design.errors import InputError
 
 
-class Environment(nn.Module, ABC):
+class Environment(Described, nn.Module, ABC):
     """A directed acyclic graph of states, from the empty source to the finished objects.
 
     A batch of states is one integer tensor ``[batch, *state_shape]``; -1 marks a blank slot. All
@@ -144,7 +145,7 @@ class Environment(nn.Module, ABC):
         """
         raise InputError(
             f"{self.describe()} has no formula for the number of ways to a state, which "
-            "backward: max_entropy needs; set backward: uniform"
+            "MaxEntropyBackward needs; set backward: UniformBackward"
         )
 
     def describe(self) -> str:

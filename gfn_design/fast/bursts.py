@@ -23,6 +23,7 @@ from gfn_design.training.engine import Trains
 
 SECONDS = 0.1
 PATIENT = (ModelCheckpoint, ProgressBar, Timer)  # callbacks that see whole bursts and miss nothing
+STEPS = ("training_step", "learn_once", "next_step")
 BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
 GRADIENT_HOOKS = (
     "on_before_zero_grad",
@@ -101,12 +102,19 @@ class Bursts:
         self.batch_seconds = (monotonic() - began) / taken
 
 
+def _is_somebodys(module: Any, name: str) -> bool:
+    """Whether a method is of a subclass outside of the package, which must be called."""
+    return not getattr(type(module), name).__module__.startswith("gfn_design.")
+
+
 def _overrides(part: Any, base: type, hooks: tuple[str, ...]) -> bool:
     return any(getattr(type(part), hook) is not getattr(base, hook) for hook in hooks)
 
 
 def _is_bare(trainer: Any) -> bool:
     """Whether there is nothing in a step but a gradient and an update."""
+    if any(_is_somebodys(trainer.lightning_module, step) for step in STEPS):
+        return False
     own = (*GRADIENT_HOOKS, "backward", "optimizer_zero_grad", "configure_gradient_clipping")
     return not (
         any(_overrides(callback, Callback, GRADIENT_HOOKS) for callback in trainer.callbacks)

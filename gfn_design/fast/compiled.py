@@ -42,7 +42,7 @@ def repeat_while(more: Callable[..., Tensor], step: Callable[..., State], state:
 def compiled(
     function: Callable[..., Any], dynamic: bool | None, fullgraph: bool = False, **options: Any
 ) -> Callable[..., Any]:
-    """What `torch.compile` makes of a function; see there, and `Compiled`."""
+    """What `torch.compile` makes of a function, with the options of Inductor; see `Compiled`."""
     # Models of the same shapes share a graph. Torch stops at eight of a function, and the ninth
     # network that somebody tries in a process would run uncompiled.
     dynamo = torch._dynamo.config
@@ -86,6 +86,10 @@ class Compiled:
         self.function, self.dynamic, self.replayed = function, dynamic, replayed
         self.options = options
         self.run: Callable[..., Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy compiles a function of its own."""
+        return self.__dict__ | {"run": None}
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns."""

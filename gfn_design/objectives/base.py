@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from gfn_design.described import Described
 from gfn_design.errors import InputError
 from gfn_design.objectives.guides import Guide
 from gfn_design.sampling.trajectories import Scored, Trajectories
@@ -13,7 +14,7 @@ from gfn_design.sampling.trajectories import Scored, Trajectories
 DEPTH = 50.0  # nats below the mean reward, under which objects are equally worthless
 
 
-class Objective(nn.Module):
+class Objective(Described, nn.Module):
     """Named losses of a batch of trajectories; their sum is minimised.
 
     An objective sees log-probabilities and values, never an environment. It owns what is no
@@ -132,7 +133,7 @@ class Objective(nn.Module):
         raise NotImplementedError
 
 
-class BackwardObjective(nn.Module):
+class BackwardObjective(Described, nn.Module):
     """Named losses that train the backward policy alone, beside an objective for the forward one.
 
     Args:

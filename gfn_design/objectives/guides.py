@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from gfn_design.described import Described
 from gfn_design.environments.base import Environment
 from gfn_design.environments.walks import every_state_is_an_object
 from gfn_design.errors import InputError
@@ -14,7 +15,7 @@ from gfn_design.sampling.trajectories import LogRewardFunction, Scored, Trajecto
 LARGEST = 600.0  # of log-rewards, so that their sum is neither zero nor infinite
 
 
-class Guide(nn.Module):
+class Guide(Described, nn.Module):
     """A law of the steps that lead to an object, towards which a backward policy is trained.
 
     Attributes:

@@ -5,12 +5,13 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from gfn_design.described import Described
 from gfn_design.errors import InputError
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.rollout import Sampler
 
 
-class Exploration(nn.Module):
+class Exploration(Described, nn.Module):
     """Draws at random now and then, or from a flattened policy, less so with every batch.
 
     An objective that learns from any trajectory (`Objective.on_policy` is false) stays right.

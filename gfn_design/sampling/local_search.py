@@ -5,6 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from gfn_design.described import Described
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.policies.policy import Policy
@@ -13,7 +14,7 @@ from gfn_design.sampling.trajectories import LogRewardFunction, Trajectories, co
 from gfn_design.tensors import where_rows
 
 
-class LocalSearch:
+class LocalSearch(Described):
     """Fills a batch with neighbours of its best objects (Kim et al. 2024).
 
     Of a batch of n, n / (rounds + 1) trajectories are drawn as ever. In each round every one of
@@ -42,7 +43,7 @@ class LocalSearch:
             )
         if batch_size % (self.rounds + 1):
             raise InputError(
-                f"batch_size must be a multiple of {self.rounds + 1}, the rounds of the local "
+                f"batches.size must be a multiple of {self.rounds + 1}, the rounds of the local "
                 f"search and one, got {batch_size}"
             )
 

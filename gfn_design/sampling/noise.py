@@ -1,15 +1,30 @@
 """Randomness as an input: every draw is a function of a few integers."""
 
+import os
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gfn_design.errors import InputError
+
 # Streams that never share a draw.
 TRAINING, EVALUATION, CANDIDATES, HISTORIES, REPLAYED, CHOICES, SEARCHED, HELD_OUT = range(8)
 KNOWN, HEADS = 8, 9
 SEEDS = 256
+
+
+def seed_of(given: int | None) -> int:
+    """The seed of all draws: the one given, that of Lightning's `seed_everything`, or 0.
+
+    Raises:
+        InputError: It is negative.
+    """
+    seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if given is None else given
+    if seed < 0:
+        raise InputError(f"seed must not be negative, got {seed}")
+    return seed
 
 
 def uniform_noise(shape: tuple[int, ...], device: torch.device, *key: int) -> Tensor:

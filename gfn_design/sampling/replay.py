@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gfn_design.described import Described
 from gfn_design.environments.base import Environment
 from gfn_design.environments.numbering import state_hash
 from gfn_design.errors import InputError
@@ -14,7 +15,7 @@ from gfn_design.sampling.trajectories import Trajectories
 from gfn_design.tensors import one_of_each
 
 
-class Replay:
+class Replay(Described):
     """Keeps the latest objects with their rewards; the backward policy redraws their histories.
 
     Args:

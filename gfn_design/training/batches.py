@@ -48,7 +48,8 @@ class Batch(NamedTuple):
         back: What the backward policy learns from, if not from `drawn`: histories that it drew of
             the same objects, or what it recalls.
         log_guide: Of those; see `Scored`.
-        learns: Which heads of the policy learn from `drawn`, if there are several: see `score`.
+        learns: Which heads of the policy learn from each of `drawn`, if there are several:
+            ``bool[batch, heads]``.
         weight: Of the steps of `drawn`; see `Scored`.
     """
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from gfn_design.described import Described
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.files.checkpoints import latest_checkpoint
@@ -31,7 +32,7 @@ FITS, FIT_RATE = 50, 1e-3  # steps of Adam by which a critic begins, and their s
 Way = Literal["all", "last", "anchored"]
 
 
-class FineTuning:
+class FineTuning(Described):
     """Starts from the policy of another run, to learn another reward.
 
     The environment and the network must be those of the run. log Z and the critic, or the flows,
@@ -91,8 +92,8 @@ class FineTuning:
             )
         if self.anchored and (backward == "learned" or backward_objective is not None):
             raise InputError(
-                "anchored to a prior there is no backward policy to learn; set backward: uniform "
-                "and leave out backward_objective"
+                "anchored to a prior there is no backward policy to learn; set "
+                "backward: UniformBackward"
             )
         if isinstance(objective, TrustRegion) and (self.way == "last" or self.known is not None):
             raise InputError(
@@ -155,8 +156,8 @@ class FineTuning:
             except RuntimeError as error:
                 raise InputError(
                     f"{self.run}: has another network than the one configured; fine-tuning keeps "
-                    "the networks of the run, so leave out network, and backward: shared if the "
-                    "run has another"
+                    "the networks of the run, so leave out networks, and a shared backward "
+                    "policy if the run has another"
                 ) from error
         if policy.prior is not None:
             policy.prior.forward_policy.load_state_dict(policy.forward_policy.state_dict())

@@ -1,13 +1,14 @@
 """What is built of the options: the policy, and the groups that an optimizer updates."""
 
+from copy import deepcopy
 from typing import Any
 
 from torch import nn
 
-from gfn_design.objectives.base import Objective
+from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.policies.policy import Policy
 from gfn_design.training.options import Networks, Optimiser
-from gfn_design.training.setting import Setting, check_factories
+from gfn_design.training.setting import Setting, check_factories, copy_rate
 
 
 def policy_of(setting: Setting, networks: Networks) -> Policy:
@@ -32,6 +33,15 @@ def policy_of(setting: Setting, networks: Networks) -> Policy:
         batches.exploration.random_prior if batches.exploration else 0.0,
         fine_tune is not None and fine_tune.anchored,
     )
+
+
+def slow_copy(
+    policy: Policy, objective: Objective, backward_objective: BackwardObjective | None
+) -> Policy | None:
+    """A copy of the policy that follows it slowly, if an objective wants one."""
+    if copy_rate(objective, backward_objective) is None:
+        return None
+    return deepcopy(policy).requires_grad_(False)
 
 
 def parameter_groups(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 from torch.optim import Adam, Optimizer
@@ -16,9 +16,6 @@ from gfn_design.policies.mlp import MLP
 from gfn_design.sampling.exploration import Exploration
 from gfn_design.sampling.local_search import LocalSearch
 from gfn_design.sampling.replay import Replay
-
-if TYPE_CHECKING:
-    pass
 
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
 CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
@@ -39,12 +36,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class Backward:
-    """A backward policy: who decides what is undone.
-
-    Attributes:
-        kind: As `Policy` calls it.
-        objective: How it learns, if by itself.
-    """
+    """A backward policy: who decides what is undone."""
 
     @property
     def kind(self) -> str:
@@ -130,7 +122,7 @@ class Optimiser:
         lr: Learning rate of the policies.
         critic_lr: Learning rate of the critic.
         log_z_lr: Learning rate of log Z.
-        factory: Builds the optimizer from parameter groups.
+        factory: Builds the optimizer from parameter groups; None is Adam.
         schedule: Builds a schedule of all learning rates from the optimizer; it counts updates,
             which are the steps of the Trainer.
     """
@@ -138,7 +130,7 @@ class Optimiser:
     lr: float = 1e-3
     critic_lr: float = 5e-3
     log_z_lr: float = 0.1
-    factory: Callable[[Any], Optimizer] = ADAM
+    factory: Callable[[Any], Optimizer] | None = None
     schedule: Callable[[Optimizer], LRScheduler] | None = None
 
     def __post_init__(self) -> None:

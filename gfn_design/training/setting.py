@@ -10,7 +10,6 @@ from gfn_design.errors import InputError
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.sampling.prioritized import PrioritizedReplay
 from gfn_design.training.options import (
-    ADAM,
     Backward,
     Batches,
     LearnedBackward,
@@ -182,7 +181,7 @@ def _check_region(setting: Setting) -> None:
             "a trust region needs a forward policy that is not shared; set shared: false, or "
             "backward: UniformBackward"
         )
-    if setting.optimiser.factory is not ADAM:
+    if setting.optimiser.factory is not None:
         raise InputError("a trust region brings its own optimizer; leave out optimiser.factory")
 
 
@@ -227,5 +226,5 @@ def check_trainer(objective: Objective, takes_gradients: bool, trainer: Any) -> 
     if takes_gradients and getattr(trainer.precision_plugin, "scaler", None) is not None:
         raise InputError(
             "a compiled step finds its gradient before the loss is scaled; set "
-            "compiled: false, or trainer.precision: bf16-mixed"
+            "speed.compiled: false, or trainer.precision: bf16-mixed"
         )
