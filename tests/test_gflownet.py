@@ -287,6 +287,7 @@ Trainer(max_steps=8, devices=2, accelerator="cpu", strategy="ddp", logger=False,
         enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0,
         log_every_n_steps=4, default_root_dir=sys.argv[1], callbacks=[Record()],
         ).fit(model, datamodule=HypergridData())
+torch.distributed.destroy_process_group()  # whose threads may else outlive the process
 """
 
 
