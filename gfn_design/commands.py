@@ -123,7 +123,8 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
         raise InputError(f"--pick must be at least 1, got {options.pick}")
     if options.pick_from is not None and options.pick is None:
         raise InputError("--pick_from says among which designs --pick picks; give --pick too")
-    from gfn_design.results.candidates import draw_candidates, write_candidates
+    from gfn_design.results.candidates import draw_candidates
+    from gfn_design.results.files import write_candidates
     from gfn_design.results.picking import parse, pick_diverse
     from gfn_design.runs.run import open_run
 

@@ -30,7 +30,8 @@ from gfn_design.files.registry import table_scores
 from gfn_design.metrics import distributions as metrics
 from gfn_design.objectives.balance import TrajectoryBalance
 from gfn_design.policies.mlp import MLP
-from gfn_design.results.candidates import draw_candidates, write_candidates
+from gfn_design.results.candidates import draw_candidates
+from gfn_design.results.files import write_candidates
 
 CPU = torch.device("cpu")
 DATASETS = Path(__file__).parents[1] / "datasets"

@@ -22,7 +22,8 @@ from gfn_design import (
 )
 from gfn_design.evaluation.exact import terminating_distribution
 from gfn_design.files.objects import read_molecules
-from gfn_design.results.candidates import draw_candidates, write_candidates
+from gfn_design.results.candidates import draw_candidates
+from gfn_design.results.files import write_candidates
 from gfn_design.results.molecules import describe, diversity, farthest
 from gfn_design.results.picking import pick_diverse
 

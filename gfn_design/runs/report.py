@@ -13,7 +13,8 @@ from gfn_design.files.run_folder import (
 )
 from gfn_design.files.whole import whole_files
 from gfn_design.results import molecules, plots
-from gfn_design.results.candidates import Candidate, draw_candidates, smiles_of, write_into
+from gfn_design.results.candidates import Candidate, draw_candidates, smiles_of
+from gfn_design.results.files import write_into
 from gfn_design.runs.run import Run
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hints and advertisements
