@@ -1,6 +1,5 @@
 """What is left of a run in its folder: numbers, candidates, pictures."""
 
-import logging
 import warnings
 from pathlib import Path
 
@@ -8,16 +7,12 @@ import yaml
 
 from gfn_design.environments.sequence import Sequence
 from gfn_design.evaluation.evaluate import Evaluation
-from gfn_design.files.run_folder import (
-    LOG,
-)
+from gfn_design.files.run_folder import LOG
 from gfn_design.files.whole import whole_files
 from gfn_design.results import molecules, plots
 from gfn_design.results.candidates import Candidate, draw_candidates, smiles_of
 from gfn_design.results.files import write_into
 from gfn_design.runs.run import Run
-
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hints and advertisements
 
 
 def report(run: Run, n: int) -> tuple[Evaluation, list[Candidate]]:

@@ -1,6 +1,5 @@
 """Train into the folder of a run, or go on there."""
 
-import logging
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -39,8 +38,6 @@ from gfn_design.runs.run import Run, build, check_folder, restore
 from gfn_design.runs.saving import SaveLast
 from gfn_design.runs.stopping import Stopped, Stops
 from gfn_design.sampling.noise import EVALUATION
-
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hints and advertisements
 
 MATMUL_PRECISIONS = ("highest", "high", "medium")
 README_TEXT = Path(__file__).with_name("run_readme.md")

@@ -14,7 +14,7 @@ def with_block(blocks: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
     """Blocks with a new one, behind those that hang on earlier points of its parent.
 
     Args:
-        blocks: See above.
+        blocks: ``int64[batch, 4, slots]``: fragment, slot of the parent, its point, own point.
         new: ``int64[batch, 4, 1]``.
 
     Returns:
@@ -51,7 +51,7 @@ def graph_of_blocks(blocks: Tensor, picked: Tensor, there: Tensor, is_open: Tens
     """The graph of `Fragments.to_graph`.
 
     Args:
-        blocks: See above.
+        blocks: ``int64[batch, 4, slots]``: fragment, slot of the parent, its point, own point.
         picked: The slot and the point that are picked, ``int64[batch, 2]``; -1 if none.
         there: Which points there are, ``bool[batch, slots, points]``.
         is_open: Which of them are open.
