@@ -101,7 +101,7 @@ def kernels_of(step):
 class Timed(Callback):
     """Notes how long training takes, once it is warm."""
 
-    sees_bursts = True
+    sees_several_batches = True
 
     def __init__(self, seconds):
         self.seconds, self.begun, self.each = seconds, None, None

@@ -55,7 +55,7 @@ def main() -> None:
         network = partial(GraphNetwork, kind=options.network, width=128, depth=4)
     environment = Fragments(options.vocabulary, max_blocks=9, min_blocks=2, numbered=0)
     module = GFlowNet(
-        environment, TrajectoryBalance(), Networks(network), batches=Batches(BATCH), seed=0
+        environment, TrajectoryBalance(), Networks(network), batches=Batches(BATCH), draw_seed=0
     )
     module.use(FunctionData(lambda texts: [1.0] * len(texts)))
     optimizer = module.configure_optimizers()
@@ -75,7 +75,9 @@ def main() -> None:
     times = {
         "drawing a batch": seconds(lambda t: module.draw(BATCH, EVALUATION, t), options.rounds),
         "its SMILES": seconds(lambda t: assembly.smiles(rows[t]), options.rounds),
-        "counting their copies": seconds(lambda t: assembly.log_copies(read[t]), options.rounds),
+        "counting their copies": seconds(
+            lambda t: assembly.log_states_per_object(read[t]), options.rounds
+        ),
         "a training step, all in": seconds(learn, options.rounds),
     }
     name = f"{options.network}, {options.vocabulary}"

@@ -40,7 +40,7 @@ from gfn_design import (
     UniformBackward,
 )
 from gfn_design.data.base import DataModule
-from gfn_design.fast import scoring
+from gfn_design.fast import log_probabilities as scoring
 from gfn_design.fast.step import set_gradients
 from gfn_design.policies.mlp import MLP
 from gfn_design.rewards.reward import Reward
@@ -83,7 +83,7 @@ def module(method="TB", letters=4, length=8, order="prepend-append", batch_size=
         Batches(batch_size),
         Optimiser(0.0, 0.0, 0.0, options.pop("optimizer", None)),
         speed=Speed(**options),
-        seed=0,
+        draw_seed=0,
     )
     return made.use(Data())
 
@@ -141,7 +141,7 @@ def phases(seconds: float) -> Iterator[str]:
                 marks.append(perf_counter())
                 drawn = drawn._replace(log_reward=made.log_reward(drawn.objects))
                 marks.append(perf_counter())
-                now = made.engine.score(made.policy, drawn)
+                now = made.engine.log_probabilities(made.policy, drawn)
                 loss = sum(made.objective(now, now.detach()).values())
                 marks.append(perf_counter())
                 optimizer.zero_grad()

@@ -124,7 +124,7 @@ def ours(seed, batches):
     networks = partial(MLP, width=256, depth=4), partial(MLP, width=256, depth=2)
     environment = Hypergrid(2, HEIGHT)
     model = GFlowNet(
-        environment, ActorCritic(), Networks(*networks), batches=Batches(BATCH), seed=seed
+        environment, ActorCritic(), Networks(*networks), batches=Batches(BATCH), draw_seed=seed
     )
     model.use(HypergridData(r0=0.01))
     optimizer, curve = model.configure_optimizers(), []

@@ -63,7 +63,7 @@ _EXPORTS = {
     "RewardGuide": "gfn_design.objectives.guides",
     "SEHProxy": "gfn_design.rewards.seh",
     "SachsData": "gfn_design.data.bayesian",
-    "Scored": "gfn_design.sampling.trajectories",
+    "StepLogProbs": "gfn_design.sampling.log_probabilities",
     "Selfies": "gfn_design.environments.molecules.selfies",
     "Sequence": "gfn_design.environments.sequence",
     "SoftQ": "gfn_design.objectives.soft_q",
@@ -77,12 +77,13 @@ _EXPORTS = {
     "block_smiles": "gfn_design.environments.molecules.chains",
     "check_environment": "gfn_design.contract.check",
     "draw_candidates": "gfn_design.results.candidates",
-    "sample": "gfn_design.sampling.rollout",
-    "sample_backward": "gfn_design.sampling.rollout",
-    "score": "gfn_design.sampling.scoring",
+    "log_probabilities": "gfn_design.sampling.log_probabilities",
+    "sample": "gfn_design.sampling.trajectories",
+    "sample_backward": "gfn_design.sampling.histories",
     "target_distribution": "gfn_design.evaluation.exact",
     "terminating_distribution": "gfn_design.evaluation.exact",
 }
+_RENAMED = {"score": "log_probabilities", "Scored": "StepLogProbs"}  # in the release before
 
 __version__ = "0.1.0"
 __all__ = sorted(_EXPORTS)
@@ -138,12 +139,12 @@ if TYPE_CHECKING:
     from gfn_design.rewards.reward import LogReward, Reward
     from gfn_design.rewards.seh import SEHProxy
     from gfn_design.sampling.exploration import Exploration
+    from gfn_design.sampling.histories import sample_backward
     from gfn_design.sampling.local_search import LocalSearch
+    from gfn_design.sampling.log_probabilities import StepLogProbs, log_probabilities
     from gfn_design.sampling.prioritized import PrioritizedReplay
     from gfn_design.sampling.replay import Replay
-    from gfn_design.sampling.rollout import sample, sample_backward
-    from gfn_design.sampling.scoring import score
-    from gfn_design.sampling.trajectories import Scored, Trajectories
+    from gfn_design.sampling.trajectories import Trajectories, sample
     from gfn_design.training.divergence import DivergenceError
     from gfn_design.training.fine_tuning import FineTuning
     from gfn_design.training.options import (
@@ -161,6 +162,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> object:
     if name in _EXPORTS:
         return getattr(import_module(_EXPORTS[name]), name)
+    if name in _RENAMED:
+        raise ImportError(f"gfn_design.{name} is gfn_design.{_RENAMED[name]} now")
     raise AttributeError(f"module 'gfn_design' has no attribute '{name}'")
 
 

@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from gfn_design.config.renamed import of_argument
+from gfn_design.errors import InputError
+
 NAMELESS = "no import path"  # what stands for a part that cannot be named
 
 
@@ -26,6 +29,9 @@ class Described:
         show_constructor(cls)
 
     def __new__(cls, *arguments: Any, **named: Any) -> Self:
+        for name in named:
+            if now := of_argument(cls.__name__, name):
+                raise InputError(f"{cls.__name__}: '{name}' is '{now}' now")
         made = super().__new__(cls)
         made.__dict__["_given"] = (arguments, named)
         return made

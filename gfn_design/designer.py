@@ -45,7 +45,7 @@ class Designer(LightningModule):
         task: What is wanted.
         tally: What has been counted.
         batch_size: Trajectories of a batch, on each device.
-        seed: Of all draws.
+        draw_seed: Of all draws.
         evaluated: After how many batches it was evaluated last, and what was found.
     """
 
@@ -55,7 +55,7 @@ class Designer(LightningModule):
     task: Task
     tally: Tally
     batch_size: int
-    seed: int
+    draw_seed: int
     evaluated: tuple[int, Evaluation] | None
 
     exact_limit = 4_000_000
@@ -114,7 +114,13 @@ class Designer(LightningModule):
         return self.task.data
 
     def use(self, data: DataModule) -> Self:
-        """Take the reward from `data` without a Trainer, to sample or evaluate; returns self."""
+        """Take the reward from `data` without a Trainer, to sample or evaluate; returns self.
+
+        What `data` counts, as a budget of scores, begins anew; a run's folder goes on with it.
+
+        Raises:
+            InputError: It is no DataModule, or none for this environment.
+        """
         if not isinstance(data, DataModule):
             raise InputError(f"use takes a DataModule such as MotifData('FOXA1'), got {data!r:.60}")
         data.prepare_data()
@@ -142,7 +148,7 @@ class Designer(LightningModule):
     def noise(self, n: int, stream: int, draw: int, columns: int | None = None) -> Tensor:
         """Uniform numbers of this rank, ``float[n, columns]``; of as many columns as steps."""
         shape = (n, self.environment.max_steps if columns is None else columns)
-        return uniform_noise(shape, self.device, self.seed, stream, self.global_rank, draw)
+        return uniform_noise(shape, self.device, self.draw_seed, stream, self.global_rank, draw)
 
     def draw(self, n: int, stream: int, draw: int) -> Trajectories:
         """Draw `n` trajectories; equal arguments draw the same on the same rank."""
@@ -173,21 +179,25 @@ class Designer(LightningModule):
         """The distance of what is sampled from the target, exact where that is possible."""
         self.catch_up()
         found = together(lambda: evaluate(self))
-        full = self._trainer is None or self._trainer.precision == "32-true"
-        self.evaluated = (self.tally.draws, found) if full else None
+        self.evaluated = (self.tally.draws, found) if self.is_in_full_precision else None
         return found
 
-    def validation_step(self, tick: int, batch_idx: int) -> None:
+    @property
+    def is_in_full_precision(self) -> bool:
+        """Whether nothing is cast."""
+        return self._trainer is None or self._trainer.precision == "32-true"
+
+    def validation_step(self, draw: int, batch_idx: int) -> None:
         if not self.trainer.sanity_checking:
             metrics = self.tally.calls() | self.evaluate().metrics
             self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
-    def test_step(self, tick: int, batch_idx: int) -> None:
+    def test_step(self, draw: int, batch_idx: int) -> None:
         metrics = self.tally.calls() | self.evaluate().metrics
         self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
-    def predict_step(self, tick: int, batch_idx: int) -> Candidates:
-        drawn = self(self.batch_size, CANDIDATES, tick)
+    def predict_step(self, draw: int, batch_idx: int) -> Candidates:
+        drawn = self(self.batch_size, CANDIDATES, draw)
         return Candidates(self.environment.decode(drawn.objects), drawn.log_reward)
 
     def catch_up(self) -> None:

@@ -1,6 +1,6 @@
 """The one exception for mistakes a person can mend."""
 
-MOST = 1200  # letters of a message
+MAX_LETTERS = 1200  # letters of a message
 
 
 class InputError(ValueError):
@@ -18,6 +18,6 @@ class InputError(ValueError):
     def __init__(self, message: str = "") -> None:
         # What a person gave may be in it: any text, of any length.
         line = " ".join("".join(x if x.isprintable() else " " for x in message).split())
-        if len(line) > MOST:
-            line = f"{line[: MOST - 300]} ... {line[-290:]}"
+        if len(line) > MAX_LETTERS:
+            line = f"{line[: MAX_LETTERS - 300]} ... {line[-290:]}"
         super().__init__(line)

@@ -17,18 +17,15 @@ from gfn_design.designer import Designer
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation
-from gfn_design.fast.engine import FastEngine
+from gfn_design.fast.engine import engine_for
 from gfn_design.objectives.base import Objective
 from gfn_design.ranks import gathered, together
 from gfn_design.sampling.noise import TRAINING, seed_of
-from gfn_design.training.batches import Parts
 from gfn_design.training.checkpoints import check_environment_of, of_rank
 from gfn_design.training.divergence import are_finite, diverged
-from gfn_design.training.engine import Step
+from gfn_design.training.engine import Losses, Parts, Step, total_loss
 from gfn_design.training.fine_tuning import FineTuning
-from gfn_design.training.learner import Learner
 from gfn_design.training.log_rows import is_logged, log_row, row_of
-from gfn_design.training.losses import Losses, total_loss
 from gfn_design.training.optimisation import parameter_groups, policy_of, slow_copy
 from gfn_design.training.options import (
     ADAM,
@@ -39,13 +36,14 @@ from gfn_design.training.options import (
     Speed,
     UniformBackward,
 )
+from gfn_design.training.reusing import learner_for
 from gfn_design.training.rewarding import LearnedReward
 from gfn_design.training.setting import Setting, check, check_trainer, learns_once
 from gfn_design.training.tally import Tally, are_numbers
 from gfn_design.training.task import Task
 from gfn_design.training.trust_region import TrustRegion, TrustRegionAdam
 
-MANY = 10**9  # batches: as many as the engine likes
+NO_LIMIT = 10**9  # batches: as many as the engine likes
 
 
 class GFlowNet(Designer):
@@ -65,7 +63,8 @@ class GFlowNet(Designer):
         optimiser: How the networks are updated.
         fine_tune: The run whose policy training starts from; None starts from chance.
         speed: What makes training faster; results are the same up to rounding.
-        seed: Of all draws; None takes the one given to Lightning's `seed_everything`, else 0.
+        draw_seed: Of all draws, but not of first weights, which Lightning's `seed_everything`
+            decides; None takes the one given to that, else 0.
     """
 
     def __new__(cls, *arguments: Any, **named: Any) -> "GFlowNet":
@@ -84,7 +83,7 @@ class GFlowNet(Designer):
         optimiser: Optimiser = Optimiser(),  # noqa: B008
         fine_tune: FineTuning | None = None,
         speed: Speed = Speed(),  # noqa: B008
-        seed: int | None = None,
+        draw_seed: int | None = None,
     ) -> None:
         super().__init__()
         self._remember_arguments(locals())
@@ -103,15 +102,15 @@ class GFlowNet(Designer):
             fine_tune.freeze(self.policy)
         if self.backward_objective is not None and self.backward_objective.guide is not None:
             self.backward_objective.guide.prepare(environment)
-        self.seed = seed_of(seed)
-        self._remember_arguments({"seed": self.seed})
+        self.draw_seed = seed_of(draw_seed)
+        self._remember_arguments({"draw_seed": self.draw_seed})
         self.slow = slow_copy(self.policy, objective, self.backward_objective)
         learns = environment, self.policy, objective, self.backward_objective, self.slow
         whole = Parts(*learns, batches.exploration, batches.search)
-        self.engine = FastEngine(whole, batches.size, learns_once(setting), speed)
+        self.engine = engine_for(whole, batches.size, learns_once(setting), speed)
         self.tables = self.engine.tables
         self.tally = Tally(environment, batches.size)
-        self.learner = Learner(self.engine, self.tally, self.noise, batches)
+        self.learner = learner_for(self.engine, self.tally, self.noise, batches)
         self.task = Task(environment, self.policy, objective)
         self.evaluated: tuple[int, Evaluation] | None = None  # when last, and what was found
         schedule = optimiser.schedule
@@ -130,6 +129,11 @@ class GFlowNet(Designer):
     def teardown(self, stage: str) -> None:
         ranks.end()
 
+    def _take(self, data: DataModule) -> None:
+        if self.task.has_data and self.data is not data:
+            self.learner.forget()
+        super()._take(data)
+
     def learned_reward(self) -> LearnedReward:
         """log R of finished states as it is learned from."""
         return self.task.learned_reward(self.device)
@@ -139,7 +143,7 @@ class GFlowNet(Designer):
         first = self.tally.draws
         return [self.noise(self.batch_size, TRAINING, first + i) for i in range(batches)]
 
-    def training_step(self, tick: int, batch_idx: int) -> Tensor:
+    def training_step(self, draw: int, batch_idx: int) -> Tensor:
         taken = self.tally.pop_taken()
         if taken is None:
             return self.engine.loss(self.learn_once())
@@ -158,8 +162,8 @@ class GFlowNet(Designer):
         step = self.next_step()
         drawn = step.batch.drawn
         if self.fine_tune is not None:
-            update = self.tally.draws * self.learner.updates + self.learner.used
-            step = step._replace(losses=step.losses | self.fine_tune.losses(self, update))
+            known = self.fine_tune.losses(self, self.learner.updates_made)
+            step = step._replace(losses=step.losses | known)
         self.tally.record_losses(step.losses, drawn.log_reward)
         if self.device.type == "cpu":  # elsewhere one would wait for them; see `catch_up`
             together(lambda: self._check_losses(step.losses))
@@ -178,7 +182,7 @@ class GFlowNet(Designer):
         """As many batches as the engine takes at once, each with an update."""
         assert optimizer_closure is not None  # Lightning always has one
         # What may be scored is looked at after every batch.
-        most = 1 if self.data.room() is not None else MANY
+        most = 1 if self.data.room() is not None else NO_LIMIT
         self.evaluated = None  # was of other weights
         self.engine.update(self, optimizer, optimizer_closure, most)
 
@@ -213,11 +217,6 @@ class GFlowNet(Designer):
         self.tally.flush()
         if self.device.type != "cpu":
             self._check_weights()
-
-    @property
-    def is_in_full_precision(self) -> bool:
-        """Whether nothing is cast."""
-        return self._trainer is None or self._trainer.precision == "32-true"
 
     def _log_batch(
         self, objects: Tensor, log_reward: Tensor, length: Tensor, losses: Losses

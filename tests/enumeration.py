@@ -9,7 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gfn_design import Environment, Hypergrid, Scored, Sequence, Trajectories, score
+from gfn_design import (
+    Environment,
+    Hypergrid,
+    Sequence,
+    StepLogProbs,
+    Trajectories,
+    log_probabilities,
+)
 from gfn_design.objectives.actor_critic import lambda_sum, step_costs
 from gfn_design.tensors import masked_log_softmax
 
@@ -97,18 +104,18 @@ class Whole(NamedTuple):
         """
         environment, policy, trajectories = self[:3]
         left, entered = trajectories.states[:, :-1], trajectories.states[:, 1:]
-        scored = score(environment, policy, trajectories, all_actions=True)
+        steps = log_probabilities(environment, policy, trajectories, all_actions=True)
         log_reward = torch.zeros(environment.n_states, dtype=torch.float64)
         log_reward[environment.state_index(trajectories.objects)] = trajectories.log_reward
-        return scored._replace(
-            value=self.along(policy.values, left) * scored.alive,
-            backward_value=self.along(policy.backward_values, entered) * scored.moves,
+        return steps._replace(
+            value=self.along(policy.values, left) * steps.alive,
+            backward_value=self.along(policy.backward_values, entered) * steps.moves,
             log_reward_at=self.along(log_reward, left),
         )
 
-    def log_target(self, scored):
+    def log_target(self, steps):
         """log of P_B(trajectory | x) R(x) / Z* of each trajectory."""
-        return scored.log_pb.sum(1) + scored.log_reward - self.log_z
+        return steps.log_pb.sum(1) + steps.log_reward - self.log_z
 
 
 def enumerated(environment):
@@ -120,8 +127,8 @@ def enumerated(environment):
     return Whole(environment, policy, trajectories, same, rewards.sum().log())
 
 
-def rows(scored, index):
-    return Scored(*(None if field is None else field[index] for field in scored))
+def rows(steps, index):
+    return StepLogProbs(*(None if field is None else field[index] for field in steps))
 
 
 def gradient(loss, parameter):
@@ -165,9 +172,9 @@ def make_dyadic_backward(whole):
         shares = {0: [], 1: [1.0], 2: [1.0, 3.0]}[int(legal.sum())]
         shares = torch.tensor(shares)[torch.randperm(len(shares))].double()
         logits.data[environment.state_index(state[None]), legal] = shares.log()
-    scored = whole.score()
+    steps = whole.score()
     often = 1 + environment.state_index(whole.trajectories.objects) % 3
-    counts = 256 * often * scored.log_pb.sum(1).exp().detach()
+    counts = 256 * often * steps.log_pb.sum(1).exp().detach()
     assert torch.allclose(counts, counts.round(), rtol=0, atol=1e-9)
     law = 256 * often / counts.sum()  # of the objects, at each of their trajectories
     return torch.arange(len(counts)).repeat_interleave(counts.round().long()), law
@@ -175,9 +182,9 @@ def make_dyadic_backward(whole):
 
 def exact_values(whole, log_z):
     """V_F(s): the mean cost to go over the trajectories through s."""
-    scored = whole.score().detach()
-    weight = scored.log_pf.sum(1).exp()[:, None] * scored.alive
-    to_go = lambda_sum(step_costs(scored, log_z), 1)
+    steps = whole.score().detach()
+    weight = steps.log_pf.sum(1).exp()[:, None] * steps.alive
+    to_go = lambda_sum(step_costs(steps, log_z), 1)
     visited = whole.environment.state_index(whole.trajectories.states[:, :-1].flatten(0, 1))
     zeros = torch.zeros(whole.environment.n_states, dtype=torch.float64)
     total = zeros.index_add(0, visited, (weight * to_go).flatten())

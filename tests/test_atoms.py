@@ -123,7 +123,7 @@ def test_copies_are_counted_on_all_graphs_of_few_atoms(environment, states, mole
     count = Counter(texts)
     assert len(count) == molecules
     expected = torch.tensor([count[text] for text in texts]).double()
-    assert torch.allclose(environment.log_copies(objects).exp(), expected, rtol=1e-12)
+    assert torch.allclose(environment.log_states_per_object(objects).exp(), expected, rtol=1e-12)
 
 
 def states_of(environment, smiles):
@@ -171,7 +171,9 @@ def test_copies_of_molecules_of_many_numberings(smiles, copies):
         copies = orders * forms // symmetries
     else:
         assert len(states_of(environment, smiles)) == copies
-    assert float(environment.log_copies(state)) == pytest.approx(math.log(copies), abs=1e-12)
+    assert float(environment.log_states_per_object(state)) == pytest.approx(
+        math.log(copies), abs=1e-12
+    )
 
 
 def all_orders(adjacent, n):
@@ -238,7 +240,7 @@ def trained(environment, steps=350):
         batch_size=128,
         lr=1e-2,
         log_z_lr=0.3,
-        seed=0,
+        draw_seed=0,
     ).use(FunctionData(worth))
     optimizer = model.configure_optimizers()
     for _ in range(steps):
@@ -253,7 +255,7 @@ def trained(environment, steps=350):
 class Uncorrected(Atoms):
     """Each state is given the whole reward of its molecule."""
 
-    def log_copies(self, objects):
+    def log_states_per_object(self, objects):
         return torch.zeros(len(objects), dtype=torch.float64)
 
 
@@ -265,7 +267,9 @@ def test_molecules_are_built_in_proportion_to_their_reward():
     assert right.metrics["D_TV"] < 0.02
     assert wrong.metrics["D_TV"] > 0.1
     # Which is not for want of learning: a molecule of k states has k times its share.
-    excess = (wrong.target.log_reward + environment.log_copies(wrong.target.objects)).softmax(0)
+    excess = (
+        wrong.target.log_reward + environment.log_states_per_object(wrong.target.objects)
+    ).softmax(0)
     assert float((wrong.probability - excess).abs().sum() / 2) < 0.02
 
 

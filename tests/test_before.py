@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import gfn_design
+from gfn_design import Environment, Exploration, InputError, Objective
 from gfn_design.__main__ import main
 from gfn_design.config.renamed import upgraded
 
@@ -33,3 +35,39 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_would_have(tmp_path, monkeypa
     assert len(found) == len(expected)
     for row, wanted in zip(found, expected, strict=True):
         assert row == pytest.approx(wanted, rel=1e-3, abs=1e-3)
+
+
+def test_names_of_before_are_answered_with_the_new_ones(capsys, tmp_path):
+    with pytest.raises(ImportError, match="gfn_design.score is gfn_design.log_probabilities now"):
+        gfn_design.score  # noqa: B018
+    with pytest.raises(InputError, match="Exploration: 'heads' is 'members' now"):
+        Exploration(heads=3)
+    with pytest.raises(InputError, match="Own: 'head' is 'value_kind' now"):
+        type("Own", (Objective,), {"head": "flow"})
+    with pytest.raises(InputError, match="Own: 'log_copies' is 'log_states_per_object' now"):
+        type("Own", (Environment,), {"log_copies": None})
+    explores = {"class_path": "Exploration", "init_args": {"heads": 3}}
+    config = tmp_path / "own.yaml"
+    for model, said in (
+        ({"seed": 3}, "own.yaml: 'model.seed' is model.draw_seed now"),
+        ({"start": "run"}, "own.yaml: 'model.start' is model.fine_tune now"),
+        ({"batches": {"exploration": explores}}, "exploration.heads' is 'members' now"),
+    ):
+        parts = {"environment": {"class_path": "Hypergrid"}, "objective": "TrajectoryBalance"}
+        config.write_text(yaml.safe_dump({"model": parts | model}))
+        assert main(["fit", "--config", str(config), "--output", str(tmp_path / "run")]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_configuration_of_before_is_read_as_one_of_now():
+    before = {
+        "model": {
+            "objective": {"class_path": "ActorCritic", "init_args": {"critic_loss": "pieces"}},
+            "exploration": {"class_path": "Exploration", "init_args": {"heads": 3, "share": 0.5}},
+            "seed": 3,
+        }
+    }
+    now = {"class_path": "Exploration", "init_args": {"members": 3, "share": 0.5}}
+    sub_balance = {"class_path": "ActorCritic", "init_args": {"critic_loss": "sub_balance"}}
+    wanted = {"objective": sub_balance, "batches": {"exploration": now}, "draw_seed": 3}
+    assert upgraded(before) == {"model": wanted}

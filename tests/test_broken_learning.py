@@ -34,7 +34,7 @@ from gfn_design.objectives.guides import StopGuide
 from gfn_design.rewards.reward import Reward
 from gfn_design.runs.run import build
 from gfn_design.sampling.exploration import Exploration, Explorer
-from gfn_design.sampling.rollout import choose
+from gfn_design.sampling.trajectories import choose
 from gfn_design.tensors import masked_log_softmax
 from gfn_design.training.divergence import DivergenceError
 
@@ -80,7 +80,7 @@ def small(objective, environment=None, **options):
     environment = environment or Sequence("DNA", 4)
     network = lambda env, n: MLP(env, n, width=16, depth=1)  # noqa: E731
     options = {"network": network, "critic": network, "batch_size": 8} | options
-    return model_of(environment, objective, seed=0, **options)
+    return model_of(environment, objective, draw_seed=0, **options)
 
 
 def gc(texts):

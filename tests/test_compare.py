@@ -139,7 +139,10 @@ def changed(**changes: object) -> str:
         ({"methods__own__model__objective": "own.py:Oww"}, r"unknown class 'own\.py:Oww'"),
         ({"problems__threes__data": None}, r"problem 'threes' with method 'TB': missing .*'data'"),
         ({"base__seed": 3}, r"grid\.yaml: base: 'seed' .*'seeds' decides it"),
-        ({"methods__TB__model__seed": 3}, r"methods\.TB: 'model\.seed' .*'seeds' decides it"),
+        (
+            {"methods__TB__model__draw_seed": 3},
+            r"methods\.TB: 'model\.draw_seed' .*'seeds' decides it",
+        ),
         ({"base__trainer__max_steps": 9}, r"'trainer\.max_steps' .*'trajectories' decides it"),
         ({"base__trainer__limit_val_batches": 0}, r"'evaluate_every' decides it"),
         (
@@ -255,7 +258,7 @@ def test_methods_share_the_seed_of_networks_and_never_their_draws(here):
     (here / "grid.yaml").write_text(changed(methods=copies, seeds=3))
     cells = load_grid(Path("grid.yaml")).cells
     assert [cell.config["seed"] for cell in cells] == [0, 0, 1, 1, 2, 2]
-    assert len({cell.config["model"]["seed"] for cell in cells}) == 6
+    assert len({cell.config["model"]["draw_seed"] for cell in cells}) == 6
     assert cells == load_grid(Path("grid.yaml")).cells
 
 

@@ -587,7 +587,7 @@ def trained(environment, data, steps, objective=None, **options):
 def test_posterior_is_learned():
     """Over the 25 graphs of three nodes: exact distance and marginals."""
     data = BayesianNetworkData(edges=2, samples=30, seed=1, temperature=2)
-    model = trained(DAG(3), data, steps=600, seed=0)
+    model = trained(DAG(3), data, steps=600, draw_seed=0)
     found = model.evaluate().metrics
     assert found["D_TV"] < 0.05
     assert found["log_z_error"] < 0.05
@@ -601,7 +601,7 @@ def test_marginals_are_learned():
     """Over the 543 graphs of four nodes, by the method of ``configs/dag/5_nodes_best.yaml``."""
     data = BayesianNetworkData(edges=4, samples=50, seed=1)
     decay = partial(CosineAnnealingLR, T_max=600)
-    options = {"lr": 1e-2, "schedule": decay, "batch_size": 64, "seed": 0}
+    options = {"lr": 1e-2, "schedule": decay, "batch_size": 64, "draw_seed": 0}
     model = trained(DAG(4), data, 600, LogVariance(), **options)
     found = model.evaluate().metrics
     assert found["D_TV"] < 0.1
@@ -611,7 +611,7 @@ def test_marginals_are_learned():
 
 def test_where_graphs_cannot_be_enumerated():
     data = BayesianNetworkData(edges=10, samples=50, prior="erdos_renyi", shape="relative")
-    model = trained(DAG(10, max_edges=14), data, steps=3, batch_size=16, seed=0)
+    model = trained(DAG(10, max_edges=14), data, steps=3, batch_size=16, draw_seed=0)
     found = model.evaluate().metrics
     assert model.target is None
     assert found["expected_edges"] <= 14

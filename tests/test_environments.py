@@ -10,8 +10,8 @@ from gfn_design.environments.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.evaluation.exact import push_forward
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.scoring import score
-from gfn_design.sampling.trajectories import Scored, Trajectories
+from gfn_design.sampling.log_probabilities import StepLogProbs, log_probabilities
+from gfn_design.sampling.trajectories import Trajectories
 
 
 class Jumps(Hypergrid):
@@ -657,11 +657,11 @@ def test_push_forward_that_loses_objects_is_found(
 
 @pytest.mark.parametrize("name", ["log_pf", "log_pb"])
 def test_padding_that_leaks_is_found(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    def leaky(environment: Environment, policy: Policy, trajectories: Trajectories) -> Scored:
-        scored = score(environment, policy, trajectories)
+    def leaky(environment: Environment, policy: Policy, trajectories: Trajectories) -> StepLogProbs:
+        steps = log_probabilities(environment, policy, trajectories)
         last = trajectories.states[:, -1:, 0] * 0.1
-        return scored._replace(**{name: getattr(scored, name) + last})
+        return steps._replace(**{name: getattr(steps, name) + last})
 
-    monkeypatch.setattr(check, "score", leaky)
+    monkeypatch.setattr(check, "log_probabilities", leaky)
     with pytest.raises(ContractError, match=f"padding never leaks into {name}"):
         check_environment(Hypergrid(2, 4), examples=1)

@@ -27,7 +27,7 @@ from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
 from gfn_design.rewards.reward import HypergridScore, Reward
 from gfn_design.sampling.noise import uniform_noise
-from gfn_design.sampling.rollout import sample
+from gfn_design.sampling.trajectories import sample
 from gfn_design.tensors import masked_log_softmax
 
 CPU = torch.device("cpu")

@@ -37,7 +37,7 @@ from gfn_design.files.objects import read_texts
 from gfn_design.metrics.distributions import total_variation
 from gfn_design.objectives.actor_critic import step_costs
 from gfn_design.runs.run import open_run
-from gfn_design.sampling.scoring import score
+from gfn_design.sampling.log_probabilities import log_probabilities
 
 SOURCE = """
 evaluate_every: 20
@@ -141,8 +141,8 @@ def test_critic_and_flows_are_fitted_before_the_policy_moves(here, objective, na
 
     def loss():
         with torch.no_grad():
-            scored = score(module.environment, module.policy, module(64, 0, 0))
-            return module.objective(scored, scored)[name].item()
+            steps = log_probabilities(module.environment, module.policy, module(64, 0, 0))
+            return module.objective(steps, steps)[name].item()
 
     fitted = loss()
     module.policy.critic.load_state_dict(made(None).policy.critic.state_dict())
@@ -197,22 +197,22 @@ def test_losses_vanish_at_prior_times_reward(case, objective):
         log_h = ahead(environment, prior, module.log_reward)
         for index, (_, after) in log_h.items():
             policy.forward_policy.rows.weight[index] = after
-            if objective.head == "flow":
+            if objective.value_kind == "flow":
                 policy.critic.rows.weight[index] = after.logsumexp(0)
         log_z = next(iter(log_h.values()))[1].logsumexp(0).item()
-        if objective.head != "flow":
+        if objective.value_kind != "flow":
             module.objective.log_z.fill_(log_z)
     law = terminating_distribution(environment, policy)[1]
     assert total_variation(law, module.target.probability) < 1e-6
     assert module.target.log_z == pytest.approx(log_z, abs=1e-4)
     drawn = module(64, 0, 0)
-    scored = score(environment, policy, drawn)
+    steps = log_probabilities(environment, policy, drawn)
     if objective is ActorCritic:
-        assert step_costs(scored, module.objective.log_z).sum(1).abs().max() < 1e-4
+        assert step_costs(steps, module.objective.log_z).sum(1).abs().max() < 1e-4
     else:
-        losses = module.objective(scored, scored.detach())
+        losses = module.objective(steps, steps.detach())
         assert all(loss.item() < 1e-8 for loss in losses.values())
-        plain = score(environment, policy, drawn, relative=False)
+        plain = log_probabilities(environment, policy.without_prior(), drawn)
         assert module.objective(plain, plain.detach())["balance"].item() > 1e-3
 
 

@@ -38,8 +38,9 @@ from gfn_design.objectives.balance import ModifiedDetailedBalance, TrajectoryBal
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
 from gfn_design.results.candidates import draw_candidates
-from gfn_design.sampling.rollout import sample, sample_backward
+from gfn_design.sampling.histories import sample_backward
 from gfn_design.sampling.seen_objects import object_keys
+from gfn_design.sampling.trajectories import sample
 from gfn_design.training.rewarding import REJECTED
 
 BENZENE = "[*]c1c([*])c([*])c([*])c([*])c1[*]"
@@ -96,12 +97,14 @@ def test_a_large_vocabulary_keeps_the_contract() -> None:
 class NoCorrection(Fragments):
     """Takes every state for a molecule of its own."""
 
-    def log_copies(self, objects: torch.Tensor) -> torch.Tensor:
+    def log_states_per_object(self, objects: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(objects), dtype=torch.float64)
 
 
 def test_the_contract_finds_copies_that_are_not_counted() -> None:
-    with pytest.raises(ContractError, match="exp\\(log_copies\\) finished states are the same"):
+    with pytest.raises(
+        ContractError, match="exp\\(log_states_per_object\\) finished states are the same"
+    ):
         check_environment(NoCorrection(**VOCABULARIES["ambiguous"]), examples=1)
 
 
@@ -154,7 +157,7 @@ def test_copies_are_the_states_that_spell_the_same_molecule(name: str) -> None:
     count = Counter(texts)
     assert len(count) < len(texts)
     expected = torch.tensor([count[text] for text in texts], dtype=torch.float64)
-    assert torch.allclose(environment.log_copies(states).exp(), expected, rtol=1e-9)
+    assert torch.allclose(environment.log_states_per_object(states).exp(), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +200,9 @@ def test_molecules_are_built_with_probability_of_their_reward(
     """D_TV is over molecules: states are grouped by what they spell."""
     environment = (Fragments if corrected else NoCorrection)(**vocabulary)
     network = partial(MLP, width=64, depth=2)
-    module = model_of(environment, TrajectoryBalance(), network, batch_size=128, lr=1e-2, seed=1)
+    module = model_of(
+        environment, TrajectoryBalance(), network, batch_size=128, lr=1e-2, draw_seed=1
+    )
     trainer = Trainer(
         max_steps=100 if corrected else 40,
         accelerator="cpu",
@@ -377,7 +382,7 @@ def test_forbidden_fragments_are_left_out_and_other_molecules_rejected(caplog) -
     network = partial(MLP, width=8, depth=1)
     module = model_of(environment, TrajectoryBalance(), network).use(data)
     assert module.log_reward(torch.cat([peroxide, ether])).tolist() == [-REJECTED, 0]
-    shares = module.learned_reward()(ether).double() + environment.log_copies(ether)
+    shares = module.learned_reward()(ether).double() + environment.log_states_per_object(ether)
     assert float(shares) == pytest.approx(0, abs=1e-6)
     with caplog.at_level(logging.WARNING):
         candidates, _ = draw_candidates(module, 20)
@@ -426,7 +431,7 @@ def test_published_vocabularies(data_folder) -> None:
     states = draw(environment, 50)
     texts = environment.decode(states)
     assert environment.decode(environment.encode(texts)) == texts
-    assert (environment.log_copies(states) >= 0).all()
+    assert (environment.log_states_per_object(states) >= 0).all()
 
 
 @pytest.mark.parametrize("entries", [True, False])
@@ -439,7 +444,7 @@ def test_copies_of_published_fragments(data_folder, entries: bool) -> None:
     count = Counter(texts)
     states, texts = states[::5], texts[::5]
     expected = torch.tensor([count[text] for text in texts]).double()
-    assert torch.allclose(environment.log_copies(states).exp(), expected, rtol=1e-9)
+    assert torch.allclose(environment.log_states_per_object(states).exp(), expected, rtol=1e-9)
 
 
 def test_the_original_file_of_blocks_is_read(tmp_path: Path, data_folder, monkeypatch) -> None:
@@ -603,10 +608,12 @@ def test_the_least_reward_is_that_of_an_object():
     states = finished(environment)
     share = module.learned_reward()(states).double()
     torch.testing.assert_close(
-        share, math.log(0.9) - environment.log_copies(states), atol=1e-6, rtol=0
+        share, math.log(0.9) - environment.log_states_per_object(states), atol=1e-6, rtol=0
     )
     assert float(share.min()) < -1
     low = model_of(environment, TrajectoryBalance(min_log_reward=-1.0))
     low.use(FunctionData(lambda texts: [1e-3] * len(texts)))
     floored = low.learned_reward()(states).double()
-    torch.testing.assert_close(floored, -1 - environment.log_copies(states), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        floored, -1 - environment.log_states_per_object(states), atol=1e-6, rtol=0
+    )

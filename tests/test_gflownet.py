@@ -102,7 +102,7 @@ METHODS = {
     "replay": lambda: gflownet(replay=Replay(16, best=0.5), updates=2),
     "soft Q": lambda: gflownet(SoftQ(), exploration=Exploration(0.5, 2.0)),
     "Q-Much": lambda: gflownet(SoftQ(), replay=PrioritizedReplay(16, 100), updates=2),
-    "TB-TS": lambda: gflownet(exploration=Exploration(heads=3, random_prior=1.0), updates=2),
+    "TB-TS": lambda: gflownet(exploration=Exploration(members=3, random_prior=1.0), updates=2),
     "TLM": lambda: gflownet(backward="learned", backward_objective=TrajectoryLikelihood()),
 }
 
@@ -235,8 +235,8 @@ def test_arguments_are_checked():
         gflownet(lr=-1.0)
     with pytest.raises(InputError, match="must be from 0 to 1"):
         ActorCritic(critic_lambda=1.5)
-    with pytest.raises(InputError, match="seed must not be negative"):
-        gflownet(seed=-1)
+    with pytest.raises(InputError, match="draw_seed must not be negative"):
+        gflownet(draw_seed=-1)
 
 
 def test_reduced_precision_leaves_the_reward_alone(tmp_path):

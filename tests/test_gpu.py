@@ -116,7 +116,7 @@ PARTS = {
     "replay": (STRINGS, {"replay": Replay(), "updates": 2}),
     "search": (STRINGS, {"search": LocalSearch()}),
     "exploration": (STRINGS, {"exploration": Exploration(0.1, 2.0)}),
-    "heads": (STRINGS, {"exploration": Exploration(heads=3, random_prior=1.0)}),
+    "members": (STRINGS, {"exploration": Exploration(members=3, random_prior=1.0)}),
     "patterns": (STRINGS, {"network": PatternMLP}),
     "graphs": (STRINGS, {"network": partial(GraphNetwork, width=16, depth=1)}),
     "molecules": (Fragments(), {}),
@@ -166,7 +166,7 @@ def test_a_compiled_training_step_is_the_same(environment, objective, backward):
     )
     assert_same_training([plain, fast])
     engine = fast.engine
-    part = engine.play if engine.whole else engine.rollout.take_steps
+    part = engine.whole_step if engine.whole else engine.rollout.take_steps
     assert part.run is not part.function  # it did compile
 
 

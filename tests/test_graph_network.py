@@ -141,7 +141,7 @@ def test_every_parameter_learns(kind, backward):
     environment = Atoms("CO", 3)
     network = partial(GraphNetwork, kind=kind, width=8, depth=1, heads=2)
     objective = TrajectoryBalance() if backward != "uniform" else ActorCritic()
-    model = model_of(environment, objective, network, network, backward, batch_size=8, seed=0)
+    model = model_of(environment, objective, network, network, backward, batch_size=8, draw_seed=0)
     model.use(FunctionData(lambda texts: [float(len(text)) for text in texts]))
     _, losses, gradients = model.next_step()
     set_gradients(model.configure_optimizers(), losses, gradients)

@@ -1,15 +1,22 @@
 """The house itself: who may know of whom, how large a part is, what is said in one place alone."""
 
 import ast
+import inspect
 import json
 import re
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import CodeType, FrameType
 
 import pytest
+from lightning.pytorch import Trainer
+from torch import Tensor
 
+from gfn_design import GFlowNet, Hypergrid, HypergridData, Speed, TrajectoryBalance
 from gfn_design.config import import_class, source
 
 ROOT = Path(__file__).parents[1]
@@ -132,3 +139,56 @@ def test_a_public_name_is_found_by_a_module_that_it_was_in_before() -> None:
     found = source.find("gfn_design.environments.fragments.Fragments")
     assert found is not None
     assert source.find("gfn_design.environments.fragments.Nothing") is None
+
+
+# What a newcomer reads of one default training step, in the order of README; the rest is called by
+# what it does: it counts, rewards, keeps the randomness, decides, builds.
+READ = [
+    "gflownet.py",
+    "training/learner.py",
+    "training/engine.py",
+    "sampling/trajectories.py",
+    "sampling/log_probabilities.py",
+    "objectives/balance.py",
+]
+CALLED = re.compile(
+    r"(designer|ranks|tensors|training/(tally|task|rewarding|log_rows)|objectives/penalty|"
+    r"sampling/(noise|seen_objects)|(policies|environments|rewards|data)/\w+)\.py"
+)
+
+
+def test_a_default_step_can_be_read() -> None:
+    """Six files, and of them fewer than 300 lines of what is run, on the plain path."""
+    run: set[CodeType] = set()
+
+    class Watched(GFlowNet):
+        def training_step(self, draw: int, batch_idx: int) -> Tensor:
+            sys.setprofile(watch if batch_idx == 3 else None)
+            try:
+                return super().training_step(draw, batch_idx)
+            finally:
+                sys.setprofile(None)
+
+    def watch(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(str(PACKAGE)):
+            run.add(frame.f_code)
+
+    model = Watched(Hypergrid(2, 8), TrajectoryBalance(), speed=Speed(fast=False))
+    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    trainer = Trainer(
+        max_steps=5, limit_val_batches=0, accelerator="cpu", **dict.fromkeys(off, False)
+    )
+    trainer.fit(model, datamodule=HypergridData())
+    lines = Counter[str]()
+    for code in run:
+        if not code.co_name.startswith("<"):
+            path = Path(code.co_filename).relative_to(PACKAGE).as_posix()
+            lines[path] += len(inspect.getsourcelines(code)[0])
+    others = {path for path in lines if not CALLED.fullmatch(path)}
+    assert others == set(READ)
+    assert sum(lines[path] for path in READ) < 300
+    said = re.search(r"To read it: (.*?) each a page", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert said is not None
+    places = [said[1].find(Path(path).stem) for path in READ]
+    assert places[0] > -1
+    assert places == sorted(places)

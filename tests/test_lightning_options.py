@@ -256,7 +256,7 @@ def test_a_checkpoint_alone_gives_the_module_back(tmp_path):
         "backward": LearnedBackward(BackwardActorCritic(), shared=False),
         "batches": Batches(8),
         "optimiser": Optimiser(0.01),
-        "seed": 3,
+        "draw_seed": 3,
     }
     model, path = saved(tmp_path, **options)
     again = GFlowNet.load_from_checkpoint(path)
@@ -292,7 +292,7 @@ def test_a_part_without_a_name_is_said_and_can_be_given_again(tmp_path):
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda path: path.stem)
 def test_the_module_of_every_method_comes_back(method, tmp_path):
-    model = module(method, "prepend-append" if "mdb" not in method.stem else "hypergrid")
+    model = module(method, "prepend-append" if "mdb" not in method.stem else "hypergrid", True)
     for _ in range(2):
         model.next_step()
     content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}

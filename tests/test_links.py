@@ -23,7 +23,7 @@ from gfn_design.environments.molecules.vocabulary import (
 from gfn_design.errors import InputError
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.rollout import sample
+from gfn_design.sampling.trajectories import sample
 
 SERIES = [
     "CC(=O)Nc1ccc(O)cc1",

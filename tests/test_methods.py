@@ -50,9 +50,9 @@ from gfn_design import (
     Trajectories,
     TrajectoryBalance,
     TrustRegion,
+    log_probabilities,
     sample,
     sample_backward,
-    score,
 )
 from gfn_design.objectives.backward import (
     BackwardActorCritic,
@@ -62,7 +62,7 @@ from gfn_design.objectives.backward import (
 from gfn_design.objectives.balance import DetailedBalance, LogVariance, ModifiedDetailedBalance
 from gfn_design.objectives.guides import RewardGuide, StopGuide
 from gfn_design.objectives.penalty import Shape, penalty
-from gfn_design.objectives.sub_trajectories import SubTrajectoryBalance, Weighting, piece_weights
+from gfn_design.objectives.sub_trajectories import SubTrajectoryBalance, Weighting, sub_weights
 from gfn_design.sampling.noise import uniform_noise
 
 SHAPES, WEIGHTINGS = get_args(Shape), get_args(Weighting)
@@ -117,11 +117,11 @@ def test_linex_punishes_drawing_too_much(make):
     """To draw a trajectory e^3 times too often costs more than to draw it so much too rarely."""
 
     def loss(shift):
-        scored = random_scored(n=40)
-        zero = torch.zeros_like(scored.log_pf)
+        steps = random_scored(n=40)
+        zero = torch.zeros_like(steps.log_pf)
         first = torch.arange(7) == 0
         shift = torch.where(first & (torch.arange(40) == 0)[:, None], shift, 0.0)
-        level = scored._replace(log_pf=zero + shift, log_pb=zero, value=zero, log_reward=zero[:, 0])
+        level = steps._replace(log_pf=zero + shift, log_pb=zero, value=zero, log_reward=zero[:, 0])
         return float(make(shape="linex").double()(level, level)["balance"].detach())
 
     assert loss(3.0) > 2 * loss(-3.0) > 0
@@ -136,10 +136,10 @@ def test_an_unknown_shape_is_refused():
     for decay in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(InputError, match="decay of sub-trajectories must be positive"):
             SubTrajectoryBalance(decay)
-    with pytest.raises(InputError, match="critic_loss must be returns or pieces"):
+    with pytest.raises(InputError, match="critic_loss must be returns or sub_balance"):
         ActorCritic(critic_loss="piece")
     with pytest.raises(InputError, match="decay of sub-trajectories must be positive"):
-        ActorCritic(critic_lambda=0.0, critic_loss="pieces")
+        ActorCritic(critic_lambda=0.0, critic_loss="sub_balance")
     with pytest.raises(InputError, match="must be from 0 to 1"):
         BackwardActorCritic(policy_lambda=1.1)
 
@@ -186,10 +186,10 @@ def weight_by_hand(lengths, weighting, decay):
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("decay", [0.5, 0.9, 1.0, 1.9])
 @pytest.mark.parametrize("padding", [0, 3])
-def test_weights_of_pieces_by_hand(weighting, decay, padding):
+def test_weights_of_sub_trajectories_by_hand(weighting, decay, padding):
     lengths = [3, 1, 5, 2, 5]
     alive = torch.arange(5 + padding) < torch.tensor(lengths)[:, None]
-    weights = piece_weights(alive, weighting, decay)
+    weights = sub_weights(alive, weighting, decay)
     wanted = torch.zeros_like(weights)
     for place, weight in weight_by_hand(lengths, weighting, decay).items():
         wanted[place] = weight
@@ -202,23 +202,23 @@ def test_weights_of_pieces_by_hand(weighting, decay, padding):
 def test_weights_of_long_trajectories_are_finite(weighting, decay):
     """decay^300 leaves the range of a float; a short trajectory stands beside a long one."""
     alive = torch.arange(300) < torch.tensor([300, 1])[:, None]
-    weights = piece_weights(alive, weighting, decay)
+    weights = sub_weights(alive, weighting, decay)
     assert weights.isfinite().all()
     assert float(weights.sum()) == pytest.approx(1, abs=1e-4)
     if weighting.endswith("within") or weighting == "trajectory":
         assert float(weights[1].sum()) == pytest.approx(0.5, abs=1e-4)
 
 
-def flow_of(scored, i, t):
+def flow_of(steps, i, t):
     """log F of state t of trajectory i, by hand: its reward after the last step."""
-    if t == int(scored.alive[i].sum()):
-        return float(scored.log_reward[i])
-    return float(scored.value[i, t])
+    if t == int(steps.alive[i].sum()):
+        return float(steps.log_reward[i])
+    return float(steps.value[i, t])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-def test_balance_of_pieces_by_hand(weighting, shape):
+def test_balance_of_sub_trajectories_by_hand(weighting, shape):
     now = random_scored()
     now = now._replace(log_reward=now.log_reward / 5)
     ratio, lengths = now.log_pf - now.log_pb, now.alive.sum(1).tolist()
@@ -291,7 +291,7 @@ def test_modified_detailed_balance_by_hand(shape):
     assert float(losses["log_z"].detach()) == pytest.approx(float((0.5 - source) ** 2), rel=1e-12)
 
 
-def test_the_critic_of_pieces_by_hand():
+def test_the_critic_of_sub_trajectories_by_hand():
     now, then = random_scored(seed=1), random_scored(seed=0)
     now = now._replace(value=now.value.requires_grad_())
     then = then._replace(log_reward=then.log_reward / 5)
@@ -306,7 +306,7 @@ def test_the_critic_of_pieces_by_hand():
     for (m, i, j), weight in weight_by_hand(lengths, "geometric_within", 0.9).items():
         ratio = (then.log_pf - then.log_pb)[m, i:j].sum()
         wanted = wanted + weight * (end(m, i) + ratio - end(m, j)).square()
-    critic = ActorCritic(1.0, 0.9, 0.7, None, "pieces").double()(now, then)["critic"]
+    critic = ActorCritic(1.0, 0.9, 0.7, None, "sub_balance").double()(now, then)["critic"]
     assert float(critic.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
     assert_same(gradient(critic, now.value), gradient(wanted, now.value), atol=1e-5)
 
@@ -357,7 +357,7 @@ FORWARD = [
     DetailedBalance,
     ModifiedDetailedBalance,
     *(partial(SubTrajectoryBalance, weighting=w) for w in WEIGHTINGS),
-    partial(ActorCritic, critic_loss="pieces", critic_lambda=0.9),
+    partial(ActorCritic, critic_loss="sub_balance", critic_lambda=0.9),
 ]
 
 
@@ -396,7 +396,7 @@ def test_padding_never_leaks(make):
     )
     answers = []
     for trajectories, rubbish in ((drawn, 0.0), (littered, math.nan)):
-        now = score(environment, policy, trajectories, all_actions=True)
+        now = log_probabilities(environment, policy, trajectories, all_actions=True)
         at = table[environment.state_index(trajectories.states[:, :-1])]
         now = now._replace(log_reward_at=at, log_guide=at.where(now.moves, rubbish))
         if make in BACKWARD:
@@ -498,7 +498,7 @@ TASKS = [Hypergrid(2, 8), Sequence("DNA", 4)]
 )
 def test_gradients_reach_only_what_they_should(environment, make, how):
     """With a backward objective the forward one gives the backward policy nothing."""
-    objective = make(critic_loss="pieces") if make is ActorCritic else make()
+    objective = make(critic_loss="sub_balance") if make is ActorCritic else make()
     alone = how in ("uniform", "learned")
     options = {"backward": how if alone else "learned"}
     if not alone:
@@ -532,7 +532,7 @@ def test_a_batch_that_stops_at_once_leaves_the_backward_policy_alone(how):
 def test_every_parameter_has_a_learning_rate():
     model = build(
         Sequence("DNA", 4),
-        ActorCritic(critic_loss="pieces"),
+        ActorCritic(critic_loss="sub_balance"),
         backward="learned",
         backward_objective=BackwardActorCritic(RewardGuide()),
     )
@@ -604,18 +604,18 @@ def test_the_stop_guide_of_graphs_stops_where_the_score_is_above_its_threshold(l
     environment = DAG(3)
     policy = Policy(environment, SMALL)
     drawn = sample(environment, policy, uniform_noise((50, environment.max_steps), CPU, 0))
-    scored = score(environment, policy, drawn, all_actions=True)
+    steps = log_probabilities(environment, policy, drawn, all_actions=True)
     guide = StopGuide(math.exp(log_threshold), 1e-10)
     guide.prepare(environment)
 
     def reward(graphs):  # 60, 70, ... nats, or around 0, by the number of edges
         return log_threshold - 15.0 + 10.0 * (graphs > 0).flatten(1).sum(1)
 
-    found = guide(environment, drawn, scored, reward)
+    found = guide(environment, drawn, steps, reward)
     small = reward(drawn.states[:, :-1].flatten(0, 1)).view(found.shape) <= log_threshold
-    more = -torch.log1p(-scored.log_policy[..., -1].exp())  # over all moves, if none is to stop
-    wanted = scored.log_pf + torch.where(small, more, 0.0)
-    at = scored.moves
+    more = -torch.log1p(-steps.log_policy[..., -1].exp())  # over all moves, if none is to stop
+    wanted = steps.log_pf + torch.where(small, more, 0.0)
+    at = steps.moves
     assert (small & at).any()
     assert (~small & at).any()
     torch.testing.assert_close(found[at], wanted[at], rtol=1e-4, atol=1e-5)
@@ -642,7 +642,7 @@ def histories(environment, texts):
     objects = environment.encode(texts)
     noise = uniform_noise((len(texts), environment.max_steps), CPU, 0)
     trajectories = sample_backward(environment, policy, objects, noise)
-    return trajectories, score(environment, policy, trajectories, all_actions=True)
+    return trajectories, log_probabilities(environment, policy, trajectories, all_actions=True)
 
 
 def prepared(environment, texts, rewards):
@@ -663,8 +663,8 @@ def test_the_reward_guide_against_brute_force(order):
     guide = prepared(environment, texts[:7], rewards[:7])
     later = torch.tensor(rewards[7:]).log()
     guide.observe(environment, environment.encode(texts[7:]), later)
-    trajectories, scored = histories(environment, texts)
-    found = guide(environment, trajectories, scored, None).exp()
+    trajectories, steps = histories(environment, texts)
+    found = guide(environment, trajectories, steps, None).exp()
     assert found.dtype == torch.float32
 
     def mean(part):
@@ -695,8 +695,8 @@ def test_the_reward_guide_is_even_where_only_the_object_was_seen(order):
     environment = OBSERVED[order]
     text = {"any": "ABC", "prepend-append": "AABA"}[order]
     guide = prepared(environment, [text], [0.3])
-    trajectories, scored = histories(environment, [text] * 16)
-    found = guide(environment, trajectories, scored, None).exp()
+    trajectories, steps = histories(environment, [text] * 16)
+    found = guide(environment, trajectories, steps, None).exp()
     for i in range(16):
         for t in range(environment.max_steps):
             here = trajectories.states[i, t][None]
@@ -714,8 +714,8 @@ def test_the_reward_guide_bears_extreme_rewards():
     texts = ["AAA", "BBB", "ABA"]
     log_reward = torch.tensor([-1000.0, 1000.0, 0.0])
     guide.observe(environment, environment.encode(texts), log_reward)
-    trajectories, scored = histories(environment, texts)
-    assert guide(environment, trajectories, scored, None).isfinite().all()
+    trajectories, steps = histories(environment, texts)
+    assert guide(environment, trajectories, steps, None).isfinite().all()
 
 
 def test_the_guide_sees_the_batch_before_it_guides():
@@ -748,7 +748,7 @@ def test_all_ways_to_an_object_are_equally_likely(environment):
     policy, trajectories = Policy(environment, SMALL, "max_entropy"), every_trajectory(environment)
     objects = environment.state_index(trajectories.objects)
     ways = (objects[:, None] == objects).sum(1).double()
-    log_pb = score(environment, policy, trajectories).log_pb.sum(1).double()
+    log_pb = log_probabilities(environment, policy, trajectories).log_pb.sum(1).double()
     assert torch.allclose(log_pb, -ways.log(), rtol=0, atol=1e-5)
     assert torch.allclose(environment.log_ways(trajectories.objects), ways.log(), atol=1e-10)
     assert not [name for name, _ in policy.named_parameters() if "forward" not in name]
@@ -794,12 +794,12 @@ def test_reduced_precision_leaves_the_guide_alone(tmp_path):
     seen = []
 
     class Spy(StopGuide):
-        def forward(self, environment, trajectories, scored, reward):
+        def forward(self, environment, trajectories, steps, reward):
             def watched(objects):
                 assert not torch.is_autocast_enabled("cpu")
                 return reward(objects)
 
-            seen.append(super().forward(environment, trajectories, scored, watched))
+            seen.append(super().forward(environment, trajectories, steps, watched))
             return seen[-1]
 
     model = guide_of(Hypergrid(2, 8), Spy())
@@ -824,7 +824,8 @@ class Record(Callback):
 
 seed_everything(0, workers=True, verbose=False)
 network = partial(MLP, width=32, depth=2)
-model = GFlowNet(Hypergrid(2, 8), ActorCritic(critic_loss="pieces"), Networks(network, network),
+model = GFlowNet(Hypergrid(2, 8), ActorCritic(critic_loss="sub_balance"),
+                 Networks(network, network),
                  LearnedBackward(BackwardActorCritic(StopGuide())), Batches(16))
 Trainer(max_steps=8, devices=2, accelerator="cpu", strategy="ddp", logger=False,
         enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0,
@@ -880,7 +881,7 @@ METHODS = {  # name: objective, backward policy, how that learns by itself, and 
     "log-variance": (LogVariance, "uniform", None),
     "log-variance, learned": (LogVariance, "learned", None),
     "RL-U": (ActorCritic, "uniform", None),
-    "Sub-EB": (partial(ActorCritic, critic_loss="pieces", critic_lambda=0.9), "uniform", None),
+    "Sub-EB": (partial(ActorCritic, critic_loss="sub_balance", critic_lambda=0.9), "uniform", None),
     "RL-B": (ActorCritic, "learned", lambda _: BackwardActorCritic()),
     "RL-G": (ActorCritic, "learned", lambda e: BackwardActorCritic(guide_for(e))),
     "TB-G": (TrajectoryBalance, "learned", lambda e: BackwardBalance(guide_for(e))),
@@ -889,7 +890,7 @@ METHODS = {  # name: objective, backward policy, how that learns by itself, and 
     "FM": (FlowMatching, "uniform", None, lambda: {"lr": 2e-2}),
     "RL-T": (TrustRegion, "uniform", None),
     "PPO": (ClippedPolicy, "uniform", None, lambda: {"updates": 2}),
-    "TB-TS": (TrajectoryBalance, "uniform", None, lambda: {"exploration": Exploration(heads=4)}),
+    "TB-TS": (TrajectoryBalance, "uniform", None, lambda: {"exploration": Exploration(members=4)}),
     "Q-Much": (
         SoftQ,
         "uniform",

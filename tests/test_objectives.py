@@ -18,10 +18,9 @@ from gfn_design.objectives.actor_critic import (
 from gfn_design.objectives.balance import TrajectoryBalance
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
+from gfn_design.sampling.log_probabilities import StepLogProbs, log_probabilities
 from gfn_design.sampling.noise import uniform_noise
-from gfn_design.sampling.rollout import sample
-from gfn_design.sampling.scoring import score
-from gfn_design.sampling.trajectories import Scored, Trajectories
+from gfn_design.sampling.trajectories import Trajectories, sample
 
 CPU = torch.device("cpu")
 
@@ -73,17 +72,17 @@ def random_scored(n=6, steps=7, seed=0):
     )
     log_reward = 10 * torch.randn(n, generator=generator, dtype=torch.float64)
     stops = torch.arange(steps) == lengths[:, None] - 1
-    return Scored(log_pf, log_pb, value, alive, stops, alive & ~stops, log_reward)
+    return StepLogProbs(log_pf, log_pb, value, alive, stops, alive & ~stops, log_reward)
 
 
 def test_lambda_one_gives_the_return_less_the_value():
     """sum over k >= t of cost[k] + value[k + 1] - value[k] telescopes."""
-    scored = random_scored()
-    cost = step_costs(scored, torch.tensor(0.3))
-    advantage = lambda_sum(temporal_difference(cost, scored.value), 1)
+    steps = random_scored()
+    cost = step_costs(steps, torch.tensor(0.3))
+    advantage = lambda_sum(temporal_difference(cost, steps.value), 1)
     to_go = torch.from_numpy(double_loop(cost.tolist(), 1))
-    assert torch.allclose(advantage, to_go - scored.value, rtol=0, atol=1e-12)
-    assert (advantage[~scored.alive] == 0).all()
+    assert torch.allclose(advantage, to_go - steps.value, rtol=0, atol=1e-12)
+    assert (advantage[~steps.alive] == 0).all()
 
 
 # Against the formulas, one trajectory and one step at a time.
@@ -184,7 +183,7 @@ def test_padding_never_leaks(make):
     )
     answers = []
     for trajectories in (drawn, littered):
-        now = score(environment, policy, trajectories)
+        now = log_probabilities(environment, policy, trajectories)
         losses = objective(now, now.detach())
         parameters = [*policy.parameters(), *objective.parameters()]
         total = sum(losses.values())
@@ -216,7 +215,7 @@ def test_gradients_reach_only_what_they_should(environment, backward, make):
     policy, objective = Policy(environment, MLP, backward, critic=MLP), make(log_z=0.7)
     noise = uniform_noise((16, environment.max_steps), CPU, 0)
     drawn = sample(environment, policy, noise)._replace(log_reward=torch.randn(16))
-    now = score(environment, policy, drawn)
+    now = log_probabilities(environment, policy, drawn)
     losses = objective(now, now.detach())
     found = {name: reached(loss, policy, objective) for name, loss in losses.items()}
     learned = {"policy.backward_policy"} if backward == "learned" else set()

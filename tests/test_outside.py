@@ -26,7 +26,7 @@ from gfn_design.errors import InputError
 from gfn_design.rewards.answers import Answer, Refusal
 from gfn_design.rewards.asker import Here
 from gfn_design.rewards.programs import ProgramWorker, parsed
-from gfn_design.rewards.scorer import BudgetSpentError, Scorer, _Pieces
+from gfn_design.rewards.scorer import BudgetSpentError, Scorer, _Portions
 from gfn_design.rewards.sources import content_of
 from gfn_design.rewards.store import ScoreStore
 
@@ -466,7 +466,7 @@ def test_claims_of_a_run_that_was_killed_on_another_machine_end_with_the_next(tm
 
 def test_what_takes_the_same_for_one_as_for_many_is_asked_for_at_once():
     """And what takes its time for each text, in pieces."""
-    constant, each = _Pieces(), _Pieces()
+    constant, each = _Portions(), _Portions()
     for pieces, seconds in ((constant, lambda n: 2.0), (each, lambda n: 0.5 * n)):
         for n in (8, 8, *[256] * 12):
             n = min(n, pieces.size)

@@ -35,12 +35,11 @@ from gfn_design import (
 )
 from gfn_design.files.checkpoints import load_checkpoint
 from gfn_design.ranks import begin
+from gfn_design.sampling.log_probabilities import log_probabilities
 from gfn_design.sampling.noise import uniform_noise
-from gfn_design.sampling.rollout import sample
-from gfn_design.sampling.scoring import score
-from gfn_design.sampling.trajectories import Trajectories
-from gfn_design.training.batches import Batch, Parts
-from gfn_design.training.engine import Engine
+from gfn_design.sampling.trajectories import Trajectories, sample
+from gfn_design.training.engine import Batch, Parts
+from gfn_design.training.extras import EngineWithExtras
 
 SMALL = partial(MLP, width=8, depth=1)
 WEIGHTINGS = ("geometric_within", "geometric", "equal", "equal_within", "trajectory", "transition")
@@ -53,13 +52,13 @@ METHODS = {
     "FM": (FlowMatching, None),
     **{f"SubTB {x}": (partial(SubTrajectoryBalance, weighting=x), None) for x in WEIGHTINGS},
     "RL": (ActorCritic, None),
-    "Sub-EB": (partial(ActorCritic, critic_loss="pieces", critic_lambda=0.9), None),
+    "Sub-EB": (partial(ActorCritic, critic_loss="sub_balance", critic_lambda=0.9), None),
     "PPO": (ClippedPolicy, None),
     "SoftQ": (SoftQ, None),
     "RL-B": (ActorCritic, BackwardActorCritic),
     "TB-G": (TrajectoryBalance, BackwardBalance),
     "TLM": (TrajectoryBalance, TrajectoryLikelihood),
-    "TB-TS": (TrajectoryBalance, "heads"),
+    "TB-TS": (TrajectoryBalance, "members"),
 }
 
 
@@ -76,17 +75,17 @@ def gradients(name, rank=0, ranks=1):
     single, torch.Tensor.float = torch.Tensor.float, torch.Tensor.double  # in policies too
     torch.set_default_dtype(torch.float64)
     make, teach = METHODS[name]
-    heads = 3 if teach == "heads" else 1
-    backward = teach() if teach not in (None, "heads") else None
+    members = 3 if teach == "members" else 1
+    backward = teach() if teach not in (None, "members") else None
     environment, objective = Hypergrid(2, 5), make()
-    value = {"critic": SMALL, "flow": SMALL}.get(objective.head or "")
+    value = {"critic": SMALL, "flow": SMALL}.get(objective.value_kind or "")
     policy = Double(
         environment,
         SMALL,
         "learned" if backward else "uniform",
         value,
         SMALL if backward is not None and backward.needs_critic else None,
-        heads,
+        members,
     )
     drawn = sample(environment, policy, uniform_noise((12, environment.max_steps), CPU, 0))
     drawn = drawn._replace(log_reward=torch.randn(12, dtype=torch.float64))
@@ -99,11 +98,11 @@ def gradients(name, rank=0, ranks=1):
     part = Trajectories(part.states[:, : steps + 1], *(x[:, :steps] for x in part[1:4]), part[4])
     states = part.states[:, :-1]
     at = torch.sin(states.double()).sum(-1) if objective.scores_states else None
-    then = score(environment, policy, part, all_actions=objective.needs_policy).detach()
+    then = log_probabilities(environment, policy, part, all_actions=objective.needs_policy).detach()
     batch = Batch(part, then if objective.on_policy else None, at)
-    if heads > 1:
+    if members > 1:
         batch = batch._replace(learns=learns[rows])
-    found = Engine(Parts(*modules, back)).learn(batch).losses
+    found = EngineWithExtras(Parts(*modules, back)).learn(batch).losses
     torch.Tensor.float = single
     torch.set_default_dtype(torch.float32)
     trained = [*policy.named_parameters(), *objective.named_parameters()]

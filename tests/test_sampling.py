@@ -13,14 +13,15 @@ from torch import nn
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequence import Sequence
 from gfn_design.evaluation.exact import target_distribution, terminating_distribution
+from gfn_design.fast.log_probabilities import log_probabilities as log_probabilities_fast
 from gfn_design.fast.rollout import RollOut
-from gfn_design.fast.scoring import score as score_fast
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
+from gfn_design.sampling.histories import sample_backward
+from gfn_design.sampling.log_probabilities import log_probabilities
 from gfn_design.sampling.noise import CANDIDATES, EVALUATION, TRAINING, uniform_noise
-from gfn_design.sampling.rollout import choose, sample, sample_backward
-from gfn_design.sampling.scoring import score
 from gfn_design.sampling.seen_objects import SeenObjects, object_keys
+from gfn_design.sampling.trajectories import choose, sample
 from gfn_design.tensors import masked_log_softmax
 
 CPU = torch.device("cpu")
@@ -237,11 +238,11 @@ def test_backward_histories_are_well_formed_and_score_as_walked_forward(environm
     histories = sample_backward(environment, policy, objects, uniform)
     assert torch.equal(histories.objects, objects)
     assert_well_formed(environment, histories)
-    scored = score(environment, policy, histories)
+    steps = log_probabilities(environment, policy, histories)
     for name, wanted in score_by_hand(environment, policy, histories).items():
-        assert torch.allclose(getattr(scored, name), wanted, atol=1e-6), name
-    assert scored.log_pf.min() < scored.log_pf.max() <= 0
-    assert torch.equal(scored.alive, histories.alive)
+        assert torch.allclose(getattr(steps, name), wanted, atol=1e-6), name
+    assert steps.log_pf.min() < steps.log_pf.max() <= 0
+    assert torch.equal(steps.alive, histories.alive)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
@@ -249,12 +250,12 @@ def test_sampled_trajectories_score_as_walked(environment):
     policy = Tabular(environment)
     trajectories = sample(environment, policy, noise(environment, 50))
     trajectories = trajectories._replace(log_reward=torch.arange(50.0))
-    scored = score(environment, policy, trajectories)
+    steps = log_probabilities(environment, policy, trajectories)
     for name, wanted in score_by_hand(environment, policy, trajectories).items():
-        assert torch.allclose(getattr(scored, name), wanted, atol=1e-6), name
-    for field in (scored.log_pf, scored.log_pb, scored.value):
+        assert torch.allclose(getattr(steps, name), wanted, atol=1e-6), name
+    for field in (steps.log_pf, steps.log_pb, steps.value):
         assert (field[~trajectories.alive] == 0).all()
-    assert torch.equal(scored.log_reward, torch.arange(50.0))
+    assert torch.equal(steps.log_reward, torch.arange(50.0))
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
@@ -262,12 +263,12 @@ def test_score_with_a_uniform_backward_policy_and_no_critic(environment):
     """P_B is one over the number of parents of the state that a move enters; values are zero."""
     policy = Policy(environment, MLP)
     trajectories = sample(environment, policy, noise(environment, 20))
-    scored = score(environment, policy, trajectories)
-    assert torch.equal(scored.value, torch.zeros(trajectories.actions.shape))
+    steps = log_probabilities(environment, policy, trajectories)
+    assert torch.equal(steps.value, torch.zeros(trajectories.actions.shape))
     moves = trajectories.alive & (trajectories.actions != environment.stop)
     parents = environment.legal_backward(trajectories.states[:, 1:][moves]).sum(1)
-    assert torch.allclose(scored.log_pb[moves].exp(), 1 / parents)
-    assert (scored.log_pb[~moves] == 0).all()
+    assert torch.allclose(steps.log_pb[moves].exp(), 1 / parents)
+    assert (steps.log_pb[~moves] == 0).all()
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -277,10 +278,10 @@ def test_the_history_of_the_source_is_the_stop_alone(n):
     histories = sample_backward(environment, policy, source, noise(environment, n))
     assert_well_formed(environment, histories)
     assert histories.actions.tolist() == [[environment.stop]] * n
-    scored = score(environment, policy, histories)
+    steps = log_probabilities(environment, policy, histories)
     stop = policy.forward_log_probs(source, environment.legal(source))[:, environment.stop]
-    assert torch.equal(scored.log_pf[:, 0], stop)
-    assert (scored.log_pb == 0).all()
+    assert torch.equal(steps.log_pf[:, 0], stop)
+    assert (steps.log_pb == 0).all()
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
@@ -309,8 +310,8 @@ def test_forward_trajectories_weighted_by_the_backward_policy_count_objects(envi
     """E_{P_F}[P_B(trajectory | x) / P_F(trajectory)] = the number of objects."""
     policy = Tabular(environment, spread=0.7)
     trajectories = sample(environment, policy, noise(environment, 50_000))
-    scored = score(environment, policy, trajectories)
-    weights = (scored.log_pb - scored.log_pf).sum(1).double().exp()
+    steps = log_probabilities(environment, policy, trajectories)
+    weights = (steps.log_pb - steps.log_pf).sum(1).double().exp()
     assert_mean(weights, len(every_object(environment)))
 
 
@@ -322,8 +323,8 @@ def test_backward_histories_weighted_by_the_forward_policy_give_the_law(environm
     _, law = terminating_distribution(environment, policy)
     repeated = objects.repeat_interleave(30_000, 0)
     histories = sample_backward(environment, policy, repeated, noise(environment, len(repeated)))
-    scored = score(environment, policy, histories)
-    weights = (scored.log_pf - scored.log_pb).sum(1).double().exp().view(len(objects), -1)
+    steps = log_probabilities(environment, policy, histories)
+    weights = (steps.log_pf - steps.log_pb).sum(1).double().exp().view(len(objects), -1)
     for of_object, wanted in zip(weights, law.tolist(), strict=True):
         assert_mean(of_object, wanted)
 
@@ -374,7 +375,7 @@ def test_a_network_sees_each_state_once(environment):
     policy, rows = spied(environment, "learned")
     drawn = sample(environment, policy, noise(environment, 30))
     rows()
-    score_fast(environment, policy, drawn)
+    log_probabilities_fast(environment, policy, drawn)
     moves = drawn.alive & (drawn.actions != environment.stop)
     left = environment.state_index(drawn.states[:, :-1])[drawn.alive].unique()
     entered = environment.state_index(drawn.states[:, 1:])[moves].unique()
@@ -392,7 +393,7 @@ def test_a_shared_network_is_evaluated_once():
     policy, rows = spied(environment, "shared")
     drawn = sample(environment, policy, noise(environment, 30))
     rows()
-    scored = score_fast(environment, policy, drawn)
+    steps = log_probabilities_fast(environment, policy, drawn)
     states = environment.state_index(drawn.states).unique()
     assert rows() == [len(states), len(states)]
     inner = drawn.states[:, 1][drawn.states[:, 1].any(1)]
@@ -400,8 +401,8 @@ def test_a_shared_network_is_evaluated_once():
     pf, pb = policy.log_probs(inner, *legal)
     torch.testing.assert_close(pf, policy.forward_log_probs(inner, legal[0]))
     torch.testing.assert_close(pb, policy.backward_log_probs(inner, legal[1]))
-    scored.log_pf.sum().backward(retain_graph=True)
-    scored.log_pb.sum().backward()
+    steps.log_pf.sum().backward(retain_graph=True)
+    steps.log_pb.sum().backward()
     assert all(p.grad.isfinite().all() for p in policy.forward_policy.parameters())
 
 
@@ -410,9 +411,9 @@ def test_where_states_are_not_numbered_only_real_ones_reach_a_network():
     drawn = sample(Unnumbered(2, 5), policy, noise(Hypergrid(2, 5), 30))
     moves = drawn.alive & (drawn.actions != drawn.actions.max())
     rows()
-    there = score(Unnumbered(2, 5), policy, drawn)
+    there = log_probabilities(Unnumbered(2, 5), policy, drawn)
     assert rows() == [drawn.alive.sum(), moves.sum(), drawn.alive.sum()]
-    here = score(Hypergrid(2, 5), policy, drawn)
+    here = log_probabilities(Hypergrid(2, 5), policy, drawn)
     for left, right in zip(here, there, strict=True):
         torch.testing.assert_close(left, right)
 

@@ -27,7 +27,7 @@ COSINE = partial(CosineAnnealingLR, T_max=16)
 
 def gflownet(objective, **options):
     torch.manual_seed(0)
-    settings = {"network": partial(MLP, width=16, depth=2), "batch_size": 8, "seed": 0}
+    settings = {"network": partial(MLP, width=16, depth=2), "batch_size": 8, "draw_seed": 0}
     return model_of(Hypergrid(2, 6), objective, **(settings | options))
 
 

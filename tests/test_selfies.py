@@ -55,9 +55,9 @@ def test_the_object_is_the_string():
     states = environment.encode(texts)
     assert environment.decode(states) == texts
     assert environment.smiles(states) == ["CCO"] * 3
-    assert environment.log_copies(states).tolist() == [0, 0, 0]
+    assert environment.log_states_per_object(states).tolist() == [0, 0, 0]
     assert environment.molecules
-    assert not environment.copies
+    assert not environment.several_states
 
 
 def test_symbols_are_taken_from_a_file_of_smiles(tmp_path):

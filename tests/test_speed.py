@@ -40,15 +40,15 @@ from gfn_design import (
 from gfn_design.fast.compiled import Compiled
 from gfn_design.fast.compiled_loop import Loop
 from gfn_design.fast.early_states import EarlyStates
+from gfn_design.fast.log_probabilities import _distinct
+from gfn_design.fast.log_probabilities import log_probabilities as log_probabilities_fast
 from gfn_design.fast.recorded_layers import RecordedAnswers, _embedded
 from gfn_design.fast.rollout import BLOCK, RollOut
-from gfn_design.fast.scoring import _distinct
-from gfn_design.fast.scoring import score as score_fast
 from gfn_design.fast.step import loss_of, set_gradients
 from gfn_design.policies.products import (
     FEW_COMPILED,
     FEW_ROWS,
-    MANY,
+    WIDENED_ROWS,
     SlotEmbedding,
     affine,
     answered,
@@ -97,7 +97,7 @@ def looped(model):
 def test_a_widened_product_is_the_same(outputs, compiled):
     torch.manual_seed(outputs)
     function = torch.compile(affine, dynamic=False, backend="aot_eager") if compiled else affine
-    for rows in (2, MANY):
+    for rows in (2, WIDENED_ROWS):
         inputs = torch.randn(rows, 8), torch.randn(8, outputs), torch.randn(outputs)
         results = []
         for apply in (function, lambda x, w, b: x @ w + b):
@@ -130,10 +130,10 @@ def test_a_known_product_is_not_made_again(outputs, compiled):
 
 
 @pytest.mark.parametrize(
-    ("outputs", "threads", "in_pieces"),
+    ("outputs", "threads", "in_blocks"),
     [(128, 2, True), (256, 4, True), (256, 3, False), (128, 4, False), (3, 2, False)],
 )
-def test_a_product_in_pieces_is_the_same(outputs, threads, in_pieces, monkeypatch):
+def test_a_product_in_blocks_is_the_same(outputs, threads, in_blocks, monkeypatch):
     """A piece for each thread, if there are few rows and enough columns."""
     monkeypatch.setattr("gfn_design.policies.products._threads", lambda: threads)
     torch.manual_seed(outputs)
@@ -149,7 +149,7 @@ def test_a_product_in_pieces_is_the_same(outputs, threads, in_pieces, monkeypatc
         with torch.no_grad():
             found = torch.compile(affine, fullgraph=True, backend=noted)(x, weight, bias)
         torch.testing.assert_close(found, x @ weight + bias)
-        assert ("bmm" in codes[0]) == (in_pieces and rows < FEW_ROWS)
+        assert ("bmm" in codes[0]) == (in_blocks and rows < FEW_ROWS)
 
 
 @pytest.mark.parametrize("is_known", [False, True])
@@ -194,7 +194,7 @@ def test_a_compiled_embedding_is_the_same(slots, values, is_known):
 
 
 def gflownet(kind=GFlowNet, environment=None, objective=None, **options):
-    seed_everything(options.get("seed", 0), verbose=False)
+    seed_everything(options.get("draw_seed", 0), verbose=False)
     options = {"network": tiny, "critic": tiny, "batch_size": 16, "lr": 5e-3} | options
     model = model_of(
         environment or Hypergrid(2, 4), objective or TrajectoryBalance(), kind=kind, **options
@@ -295,9 +295,9 @@ def test_early_states_leaves_the_draws_as_they_are(environment, most):
             assert policy.forward_policy.rows == len(early.states) + late
 
 
-def weighted(scored):
+def weighted(steps):
     """A sum to which every entry contributes in its own way."""
-    fields = (scored.log_pf, scored.log_pb, scored.value)
+    fields = (steps.log_pf, steps.log_pb, steps.value)
     generator = torch.Generator().manual_seed(0)
     return sum((torch.rand(x.shape, generator=generator) * x).sum() for x in fields)
 
@@ -311,9 +311,9 @@ def test_early_states_leaves_scores_and_gradients_as_they_are(environment, backw
     results = []
     for early in (None, EarlyStates(environment, most, BLOCK)):
         policy.zero_grad()
-        scored = score_fast(environment, policy, drawn, early=early)
-        weighted(scored).backward()
-        results.append((scored, {k: p.grad.clone() for k, p in policy.named_parameters()}))
+        steps = log_probabilities_fast(environment, policy, drawn, early=early)
+        weighted(steps).backward()
+        results.append((steps, {k: p.grad.clone() for k, p in policy.named_parameters()}))
     for left, right in zip(results[0][0], results[1][0], strict=True):
         torch.testing.assert_close(left, right)
     torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-4, atol=1e-4)
@@ -471,7 +471,7 @@ def test_a_compiled_training_step_is_the_same(environment, objective, backward):
     )
     assert_same_training([plain, fast])
     assert fast.engine.whole
-    assert fast.engine.play.run is not fast.engine.play.function  # it did compile
+    assert fast.engine.whole_step.run is not fast.engine.whole_step.function  # it did compile
     assert graphs() == 1
 
 
@@ -489,7 +489,7 @@ def test_a_compiled_training_step_is_the_same(environment, objective, backward):
 def test_what_a_roll_out_found_is_what_losses_would_find(
     order, length, explores, numbered, frozen, monkeypatch
 ):
-    """In the order of the states that are scored; where some layers do not learn as well."""
+    """In the order of the states that are steps; where some layers do not learn as well."""
     environment = Sequence("AB" if length > 4 else "ABC", length, order)
     if not numbered:
         environment.n_states = None
@@ -514,7 +514,10 @@ def test_what_a_roll_out_found_is_what_losses_would_find(
         model = gflownet(**options).use(TableData())
         model.policy.forward_policy.embedding.requires_grad_(not frozen)
         batch, losses, known = model.next_step()
-        assert model.engine.play.run not in (None, model.engine.play.function)  # it did compile
+        assert model.engine.whole_step.run not in (
+            None,
+            model.engine.whole_step.function,
+        )  # it did compile
         found.append((batch.drawn, losses, gradients(model, losses, known)))
     right, wrong, expected = found
     torch.testing.assert_close(right, expected, rtol=1e-4, atol=1e-5)
@@ -532,7 +535,7 @@ def test_a_network_that_gives_something_else_than_its_last_layer_is_not_recorded
     options = {"environment": SHORT, "network": partial(Twice, width=16, depth=1), "burst": 1}
     plain, fast = (gflownet(compiled=compiled, **options).use(TableData()) for compiled in BOTH)
     assert_same_training([plain, fast], steps=2, tolerance=1e-4)
-    assert fast.engine.play.run is not fast.engine.play.function
+    assert fast.engine.whole_step.run is not fast.engine.whole_step.function
 
 
 @compiles
@@ -548,7 +551,7 @@ def test_compiled_parts_do_the_same(monkeypatch):
     )
     assert_same_training([plain, fast])
     assert not fast.engine.whole
-    for part in (fast.engine.rollout.take_steps_until_few, fast.engine.find):
+    for part in (fast.engine.rollout.take_steps_until_few, fast.engine.losses_and_gradients):
         assert part.run is not part.function
     compiled = graphs()
     assert compiled in (2, 3)
@@ -570,7 +573,7 @@ def test_a_reward_in_python_is_called_between_compiled_parts():
         gflownet(compiled=compiled, **options).use(FunctionData(letters)) for compiled in BOTH
     )
     assert_same_training([plain, fast], steps=5)
-    assert fast.engine.play.run is not fast.engine.play.function
+    assert fast.engine.whole_step.run is not fast.engine.whole_step.function
     assert 0 < graphs() <= 6
 
 
@@ -597,7 +600,7 @@ def warned(caplog):
 @pytest.fixture
 def _long(monkeypatch):
     """A burst is never cut short on a slow machine."""
-    monkeypatch.setattr("gfn_design.fast.bursts.SECONDS", 1e9)
+    monkeypatch.setattr("gfn_design.fast.several_batches.SECONDS", 1e9)
 
 
 @pytest.mark.parametrize("compiled", BOTH)
@@ -653,7 +656,7 @@ def in_bursts(folder, compiled, data, **options):
 def test_a_loop_learns_the_same(options, tmp_path, monkeypatch):
     """Weights, log and counts; fails by chance once in 300, when a draw is rounded over."""
     # Numbers: some parameters have as many.
-    monkeypatch.setattr("gfn_design.fast.parameter_groups.LARGE", 64)
+    monkeypatch.setattr("gfn_design.fast.parameter_groups.OWN_KERNEL_NUMBERS", 64)
     (plain, before, row), (fast, after, new) = (
         in_bursts(tmp_path, compiled, TableData(), **options) for compiled in BOTH
     )
@@ -687,7 +690,7 @@ class HoleData(DataModule):
 @pytest.mark.usefixtures("_long")
 def test_nothing_is_learned_from_a_loop_whose_reward_is_refused(tmp_path, monkeypatch):
     """Fails by chance once in 15: if 'BBBBBB' is in a batch before loops are of several."""
-    monkeypatch.setattr("gfn_design.fast.parameter_groups.LARGE", 64)
+    monkeypatch.setattr("gfn_design.fast.parameter_groups.OWN_KERNEL_NUMBERS", 64)
     model = gflownet(environment=Sequence("ABC", 6), compiled=True, burst=50)
     run, before = Loop.run, {}
 
@@ -846,7 +849,7 @@ class Scheduled(GFlowNet):
 class Watch(Callback):
     """After which steps Lightning ended a batch, and validated."""
 
-    sees_bursts = True
+    sees_several_batches = True
 
     def __init__(self):
         self.ends, self.validations = [], []
@@ -1067,7 +1070,7 @@ def test_a_resumed_compiled_run_ends_as_an_uninterrupted_one(burst, tmp_path):
 @pytest.mark.parametrize(("seconds", "wanted"), [(0.0, [*range(2, 24)]), (1e9, [23])])
 def test_a_burst_ends_soon_after_its_time_is_over(seconds, wanted, monkeypatch, tmp_path):
     """The first carries two batches; then it is known how long they take."""
-    monkeypatch.setattr("gfn_design.fast.bursts.SECONDS", seconds)
+    monkeypatch.setattr("gfn_design.fast.several_batches.SECONDS", seconds)
     watch = Watch()
     run = trainer(tmp_path, max_steps=23, callbacks=[watch])
     run.fit(gflownet(burst=50), datamodule=HypergridData())
@@ -1119,7 +1122,7 @@ def test_what_looks_at_every_batch_gets_every_batch(why, tmp_path):
 @pytest.mark.usefixtures("_long")
 def test_a_callback_that_ends_a_run_ends_it_at_the_end_of_a_burst(tmp_path):
     class Stop(Callback):
-        sees_bursts = True
+        sees_several_batches = True
 
         def on_train_batch_end(self, trainer, *_):
             trainer.should_stop = trainer.global_step >= 11
@@ -1147,7 +1150,7 @@ def curve(folder, seed, **options):
     """D_TV after every 50 of 300 batches."""
     watch, precision = Curve(), options.pop("precision", "32-true")
     options = {"environment": SHORT, "backward": "shared", "batch_size": 32, "burst": 1} | options
-    model = gflownet(seed=seed, **options)
+    model = gflownet(draw_seed=seed, **options)
     run = trainer(
         folder,
         max_steps=300,
@@ -1191,7 +1194,7 @@ def test_training_on_distinct_states_learns_the_same(plain_curves, monkeypatch, 
     def every(environment, states, real):
         return states.flatten(0, 1), torch.arange(real.numel()).view(real.shape)
 
-    monkeypatch.setattr("gfn_design.fast.scoring.distinct", every)
+    monkeypatch.setattr("gfn_design.fast.log_probabilities.distinct", every)
     slow = [curve(tmp_path, seed) for seed in range(3)]
     assert_same_curves(plain_curves, slow, 2e-3)
 

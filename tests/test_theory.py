@@ -50,7 +50,7 @@ from gfn_design.fast.step import set_gradients
 from gfn_design.objectives.actor_critic import step_costs, temporal_difference
 from gfn_design.objectives.penalty import Shape
 from gfn_design.objectives.sub_trajectories import Weighting
-from gfn_design.sampling.scoring import edge_flows
+from gfn_design.sampling.edge_flows import edge_flows
 from gfn_design.tensors import masked_log_softmax
 from gfn_design.training.natural_gradient import conjugate_gradient, fisher_product
 
@@ -64,20 +64,20 @@ def whole(request):
 
 def test_the_enumeration_is_whole(whole):
     """P_F sums to one over all trajectories, P_B(. | x) over those of each object."""
-    scored = whole.score().detach()
-    assert len(scored.alive) == {"Hypergrid": 19, "Sequence": 16}[type(whole.environment).__name__]
-    assert float(scored.log_pf.sum(1).exp().sum()) == pytest.approx(1, abs=1e-12)
-    backward = whole.same_object @ scored.log_pb.sum(1).exp()
+    steps = whole.score().detach()
+    assert len(steps.alive) == {"Hypergrid": 19, "Sequence": 16}[type(whole.environment).__name__]
+    assert float(steps.log_pf.sum(1).exp().sum()) == pytest.approx(1, abs=1e-12)
+    backward = whole.same_object @ steps.log_pb.sum(1).exp()
     assert torch.allclose(backward, torch.ones_like(backward), rtol=0, atol=1e-12)
 
 
 def test_expected_costs_are_a_divergence(whole):
     """E[sum of step costs] = KL(P_F || P_B R / Z*) + log Z - log Z*."""
-    scored = whole.score().detach()
-    p, q = scored.log_pf.sum(1).exp(), whole.log_target(scored).exp()
+    steps = whole.score().detach()
+    p, q = steps.log_pf.sum(1).exp(), whole.log_target(steps).exp()
     assert float(q.sum()) == pytest.approx(1, abs=1e-12)
     for log_z in (0.0, 2.5):
-        cost = step_costs(scored, torch.tensor(log_z)).sum(1)
+        cost = step_costs(steps, torch.tensor(log_z)).sum(1)
         expected = float((p * (p / q).log()).sum() + log_z - whole.log_z)
         assert float((p * cost).sum()) == pytest.approx(expected, abs=1e-12)
 
@@ -97,10 +97,10 @@ def test_the_difference_of_two_policies_is_advantage_and_divergence(whole):
     log_z = torch.tensor(0.7, dtype=torch.float64)
     other = other_policy(whole)
     old, new = whole.score().detach(), other.score().detach()
-    costs = [step_costs(scored, log_z) for scored in (old, new)]
+    costs = [step_costs(steps, log_z) for steps in (old, new)]
     objectives = [
-        float((scored.log_pf.sum(1).exp() * cost.sum(1)).sum())
-        for scored, cost in zip((old, new), costs, strict=True)
+        float((steps.log_pf.sum(1).exp() * cost.sum(1)).sum())
+        for steps, cost in zip((old, new), costs, strict=True)
     ]
     value = whole.along(exact_values(whole, log_z), whole.trajectories.states[:, :-1]) * old.alive
     advantage = temporal_difference(costs[0], value)
@@ -335,8 +335,8 @@ def test_flows_match_at_the_optimum_alone(whole, shape):
         if best:
             to_optimum(whole)
         edges = edge_flows(whole.environment, Flows(whole), whole.trajectories)
-        scored = whole.score()._replace(edges=edges)
-        totals.append(float(sum(objective(scored, scored).values()).detach()))
+        steps = whole.score()._replace(edges=edges)
+        totals.append(float(sum(objective(steps, steps).values()).detach()))
     assert totals[0] > 0.1
     assert totals[1] < 1e-10
 
@@ -368,10 +368,10 @@ def test_log_z_is_read_off_at_the_optimum(make):
 
 
 def sub_eb(log_z=0.7, decay=0.9):
-    return ActorCritic(1.0, decay, log_z, UNCLIPPED, "pieces").double()
+    return ActorCritic(1.0, decay, log_z, UNCLIPPED, "sub_balance").double()
 
 
-def test_the_critic_of_pieces_is_exact_at_the_optimum(whole):
+def test_the_critic_of_sub_trajectories_is_exact_at_the_optimum(whole):
     """There V_F(s) = log Z_estimate - log F(s), for any estimate of log Z; nothing else is free."""
     objective = sub_eb()
     flow = to_optimum(whole)
@@ -383,7 +383,7 @@ def test_the_critic_of_pieces_is_exact_at_the_optimum(whole):
     assert float(objective(wrong, wrong.detach())["critic"].detach()) > 0.1
 
 
-def test_the_critic_of_pieces_does_not_rest_at_the_cost_of_any_policy(whole):
+def test_the_critic_of_sub_trajectories_does_not_rest_at_the_cost_of_any_policy(whole):
     """Squares of single draws: away from the optimum the exact critic has a gradient."""
     batch, objective = make_dyadic(whole), sub_eb()
     whole.policy.values.data[:, 0] = exact_values(whole, objective.log_z.detach())
@@ -401,8 +401,8 @@ def least_squares(whole, objective, batch):
 
     def loss(x):
         table = torch.zeros(whole.environment.n_states, dtype=torch.float64)
-        scored = now._replace(value=whole.along(table.index_put((visited,), x), states) * now.alive)
-        return objective(scored, now)["critic"]
+        steps = now._replace(value=whole.along(table.index_put((visited,), x), states) * now.alive)
+        return objective(steps, now)["critic"]
 
     zero = torch.zeros(len(visited), dtype=torch.float64)
     slope = torch.autograd.functional.jacobian(loss, zero)
@@ -410,7 +410,7 @@ def least_squares(whole, objective, batch):
     return visited, -torch.linalg.solve(curvature, slope)
 
 
-def test_the_least_error_of_pieces_is_the_value_at_the_optimum_alone(whole):
+def test_the_least_error_of_sub_trajectories_is_the_value_at_the_optimum_alone(whole):
     """Away from it the best table of Sub-EB misses V_F; that of returns never does."""
     batch = make_dyadic(whole)
     wanted = exact_values(whole, torch.tensor(0.7, dtype=torch.float64))
@@ -434,7 +434,7 @@ def guided(whole, name):
     if name == "none":
         return None, None
     trajectories, environment = whole.trajectories, whole.environment
-    scored = whole.score()
+    steps = whole.score()
     if name == "stop":
         guide = StopGuide(1.0, 1e-3)
     else:
@@ -444,7 +444,7 @@ def guided(whole, name):
     table = torch.zeros(environment.n_states, dtype=torch.float64)
     table[environment.state_index(trajectories.objects)] = trajectories.log_reward
     log_guide = guide(
-        environment, trajectories, scored, lambda objects: table[environment.state_index(objects)]
+        environment, trajectories, steps, lambda objects: table[environment.state_index(objects)]
     )
     return guide, log_guide.double().detach()
 
@@ -576,8 +576,8 @@ def test_balance_with_a_guide_of_ways_to_an_object_is_zero_at_the_guide():
     now = whole.score()._replace(log_guide=log_guide)
     same = now._replace(log_pb=log_guide)
     for log_z in (0.0, 5.0):
-        for scored, good in ((same, True), (now, False)):
-            loss = BackwardBalance(guide)(scored, scored.detach(), torch.tensor(log_z))["balance"]
+        for steps, good in ((same, True), (now, False)):
+            loss = BackwardBalance(guide)(steps, steps.detach(), torch.tensor(log_z))["balance"]
             assert (float(loss.detach()) < 1e-24) == good
 
 
@@ -623,7 +623,7 @@ def test_a_step_of_the_trust_region_is_the_analytic_one():
     """
     environment, delta, damping = Hypergrid(2, 3), 1e-3, 0.05
     objective = TrustRegion(delta, damping, conjugate_steps=60)
-    model = model_of(environment, objective, lambda environment, _: Table(environment), seed=0)
+    model = model_of(environment, objective, lambda environment, _: Table(environment), draw_seed=0)
     optimizer = model.use(HypergridData()).configure_optimizers()
     batch, losses, gradients = model.next_step()
     set_gradients(optimizer, losses, gradients)

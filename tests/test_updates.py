@@ -30,15 +30,15 @@ from gfn_design import (
     sample,
     sample_backward,
 )
+from gfn_design.fast.log_probabilities import log_probabilities as log_probabilities_fast
 from gfn_design.fast.rollout import RollOut
-from gfn_design.fast.scoring import score as score_fast
 from gfn_design.fast.step import set_gradients
 from gfn_design.policies.policy import Policy
 from gfn_design.runs.log import CSVLog
 from gfn_design.sampling.exploration import Explorer, FollowsMember
+from gfn_design.sampling.log_probabilities import log_probabilities
 from gfn_design.sampling.noise import uniform_noise
 from gfn_design.sampling.prioritized import steps_of
-from gfn_design.sampling.scoring import score
 from gfn_design.sampling.trajectories import Trajectories, concatenate
 from gfn_design.tensors import masked_log_softmax
 from gfn_design.training.natural_gradient import (
@@ -58,7 +58,7 @@ def noise(environment, n, key=0):
 def gflownet(objective, environment=None, **options):
     torch.manual_seed(0)
     environment = environment or Hypergrid(2, 4)
-    settings = {"network": SMALL, "critic": SMALL, "batch_size": 64, "seed": 0}
+    settings = {"network": SMALL, "critic": SMALL, "batch_size": 64, "draw_seed": 0}
     return model_of(environment, objective, **(settings | options)).use(HypergridData())
 
 
@@ -196,7 +196,7 @@ def test_a_batch_serves_as_many_updates_as_asked():
     assert seen[2] is not seen[3]
     assert model.tally.draws == 2
     then = seen[3].then  # by the policy that drew, not by the present one
-    now = score(model.environment, model.policy, seen[3].drawn)
+    now = log_probabilities(model.environment, model.policy, seen[3].drawn)
     assert (now.log_pf - then.log_pf).abs().max() > 1e-4
 
 
@@ -259,7 +259,7 @@ def test_without_a_copy_soft_q_is_half_of_huber_detailed_balance_to_first_order(
     """The same residual; its target is a constant."""
     model = gflownet(DetailedBalance(min_log_reward=-12.0))
     batch, _, _ = model.next_step()
-    now = score(model.environment, model.policy, batch.drawn)
+    now = log_probabilities(model.environment, model.policy, batch.drawn)
     ours = SoftQ(munchausen=0.0, rate=1.0)(now, now.detach())["q"]
     slope = torch.autograd.grad(ours, now.value, retain_graph=True)[0]
     theirs = DetailedBalance(min_log_reward=-12.0, shape="huber")(now, now)["balance"]
@@ -326,6 +326,22 @@ def replay_of(replay, best):
     return other
 
 
+@pytest.mark.parametrize("kind", [partial(Replay, 16), partial(PrioritizedReplay, 16, 1000)])
+def test_another_reward_leaves_nothing_of_the_one_before(kind):
+    """What was drawn is forgotten, with its rewards; a half-used batch too. The same data is not."""
+    model = gflownet(SoftQ(), replay=kind(), batch_size=8, updates=2)
+    for _ in range(3):
+        model.next_step()
+    assert len(model.learner.replay) >= 16
+    assert model.learner.used == 1
+    model.use(model.data)
+    assert (len(model.learner.replay) >= 16, model.learner.used) == (True, 1)
+    model.use(HypergridData(0.5, 0.0, 0.0))
+    assert (len(model.learner.replay), model.learner.batch) == (0, None)
+    drawn = model.next_step().batch.drawn
+    assert drawn.log_reward.std() < 1e-5  # the new reward is 0.5 everywhere
+
+
 def test_replayed_trajectories_are_learned_from_beside_the_new():
     model = gflownet(TrajectoryBalance(), replay=Replay(16), batch_size=8)
     for expected in (8, 16):
@@ -348,9 +364,9 @@ def test_batches_are_joined_as_they_are(environment):
     second = sample_backward(
         environment, policy, first.objects[:3].flip(0), noise(environment, 3, 1)
     )
-    both = score(environment, policy, concatenate(first, second))
+    both = log_probabilities(environment, policy, concatenate(first, second))
     for part, rows in ((first, slice(0, 20)), (second, slice(20, 23))):
-        alone = score(environment, policy, part)
+        alone = log_probabilities(environment, policy, part)
         steps = part.actions.shape[1]
         torch.testing.assert_close(both.log_pf[rows, :steps], alone.log_pf)
         torch.testing.assert_close(both.log_pb[rows, :steps], alone.log_pb)
@@ -437,18 +453,18 @@ def test_what_cannot_be_searched_is_refused(environment, batch_size, message):
 # Thompson sampling.
 
 
-def with_heads(environment, heads=3, random_prior=0.0):
+def ensemble(environment, members=3, random_prior=0.0):
     torch.manual_seed(0)
-    return Policy(environment, SMALL, "learned", SMALL, heads=heads, random_prior=random_prior)
+    return Policy(environment, SMALL, "learned", SMALL, members=members, random_prior=random_prior)
 
 
 @pytest.mark.parametrize("random_prior", [0.0, 20.0])
-def test_the_policy_of_several_heads_is_their_normalised_geometric_mean(random_prior):
+def test_the_policy_of_an_ensemble_is_their_normalised_geometric_mean(random_prior):
     environment = Hypergrid(2, 4)
-    policy = with_heads(environment, 3, random_prior)
+    policy = ensemble(environment, 3, random_prior)
     states = torch.tensor([[0, 0], [3, 1], [3, 3]])
     legal = environment.legal(states)
-    heads = policy.head_log_probs(states, legal)
+    heads = policy.member_log_probs(states, legal)
     assert heads.shape == (3, 3, 3)
     torch.testing.assert_close(heads.exp().sum(-1), torch.ones(3, 3))
     assert (heads[0, 0] - heads[0, 1]).abs().max() > (1.0 if random_prior else 0.01)
@@ -458,9 +474,9 @@ def test_the_policy_of_several_heads_is_their_normalised_geometric_mean(random_p
 
 
 @pytest.mark.parametrize("environment", [Hypergrid(2, 5), Sequence("AB", 3, "any")], ids=str)
-def test_a_trajectory_follows_its_head_from_first_to_last(environment):
+def test_a_trajectory_follows_its_member_from_first_to_last(environment):
     """As a policy would that is this head alone; also after rows are dropped."""
-    policy, n = with_heads(environment, 3, 30.0), 200
+    policy, n = ensemble(environment, 3, 30.0), 200
     head, uniform = torch.arange(n) % 3, noise(environment, n)
 
     class Alone:
@@ -468,7 +484,7 @@ def test_a_trajectory_follows_its_head_from_first_to_last(environment):
             self.k = k
 
         def forward_log_probs(self, states, legal):
-            return policy.head_log_probs(states, legal)[:, self.k]
+            return policy.member_log_probs(states, legal)[:, self.k]
 
     drawn = RollOut(environment).sample(FollowsMember(policy, head), uniform)
     alone = [sample(environment, Alone(k), uniform) for k in range(3)]
@@ -478,18 +494,20 @@ def test_a_trajectory_follows_its_head_from_first_to_last(environment):
 
 
 @pytest.mark.parametrize("environment", [Hypergrid(2, 5), Sequence("AB", 3, "any")], ids=str)
-def test_each_head_scores_what_it_learns_from(environment):
+def test_each_member_says_what_it_learns_from(environment):
     """Against a loop over heads and trajectories; flows and backward policy are common to all."""
-    policy = with_heads(environment, 3, 5.0)
+    policy = ensemble(environment, 3, 5.0)
     drawn = sample(environment, policy, noise(environment, 8))
     drawn = drawn._replace(log_reward=torch.randn(8))
     learns = torch.rand(8, 3) < 0.5
     learns[2] = False
-    plain = score(environment, policy, drawn, all_actions=True)
+    plain = log_probabilities(environment, policy, drawn, all_actions=True)
     row, member = learns.nonzero(as_tuple=True)
     several = Trajectories(*(x[row] for x in drawn))
-    found = score(environment, FollowsMember(policy, member), several, all_actions=True)
-    fast = score_fast(environment, FollowsMember(policy, member), several, all_actions=True)
+    found = log_probabilities(environment, FollowsMember(policy, member), several, all_actions=True)
+    fast = log_probabilities_fast(
+        environment, FollowsMember(policy, member), several, all_actions=True
+    )
     for name in ("log_pf", "log_pb", "value", "alive", "stops", "moves", "log_reward"):
         torch.testing.assert_close(getattr(found, name), getattr(fast, name))
     pairs = learns.nonzero().tolist()
@@ -499,13 +517,13 @@ def test_each_head_scores_what_it_learns_from(environment):
             assert torch.equal(getattr(found, name)[place], getattr(plain, name)[i]), name
         for t in range(int(drawn.alive[i].sum())):
             state = drawn.states[i, t][None]
-            row = policy.head_log_probs(state, environment.legal(state))[0, k]
+            row = policy.member_log_probs(state, environment.legal(state))[0, k]
             torch.testing.assert_close(found.log_policy[place, t], row)
             torch.testing.assert_close(found.log_pf[place, t], row[drawn.actions[i, t]])
 
 
 def test_lots_are_drawn_evenly_and_somebody_always_learns():
-    exploration = Exploration(heads=4, share=0.25)
+    exploration = Exploration(members=4, share=0.25)
     head, learns = exploration.lots(torch.rand(4000, 5))
     assert (head.bincount() / 4000 - 0.25).abs().max() < 0.04  # 5 standard errors, and more
     assert abs(float(learns.float().mean()) - 0.25) < 0.02
@@ -513,8 +531,8 @@ def test_lots_are_drawn_evenly_and_somebody_always_learns():
     assert learns.all()
 
 
-def test_heads_learn_and_random_priors_do_not():
-    exploration = Exploration(0.1, 2.0, heads=3, random_prior=2.0)
+def test_members_learn_and_random_priors_do_not():
+    exploration = Exploration(0.1, 2.0, members=3, random_prior=2.0)
     model = gflownet(
         TrajectoryBalance(), exploration=exploration, backward="learned", replay=Replay(16)
     )
@@ -535,17 +553,17 @@ def test_heads_learn_and_random_priors_do_not():
 
 
 @pytest.mark.parametrize("environment", [Hypergrid(2, 5), Sequence("AB", 3, "any")], ids=str)
-def test_pieces_hold_every_step_once_and_err_as_their_trajectories(environment):
+def test_transitions_hold_every_step_once_and_err_as_their_trajectories(environment):
     torch.manual_seed(0)
     policy = Policy(environment, SMALL, "uniform", SMALL)
     drawn = sample(environment, policy, noise(environment, 20))
     drawn = drawn._replace(log_reward=torch.randn(20))
     objective = SoftQ()
-    now = score(environment, policy, drawn)
+    now = log_probabilities(environment, policy, drawn)
     objective(now, now.detach())
     wanted = objective.errors[drawn.alive]
     pieces, which = steps_of(drawn)
-    now = score(environment, policy, pieces)
+    now = log_probabilities(environment, policy, pieces)
     objective(now, now.detach())
     found = objective.errors.gather(1, which[:, None])[:, 0]
     torch.testing.assert_close(found, wanted)
@@ -574,7 +592,7 @@ def test_steps_are_drawn_by_error_and_weighed_against_it():
     assert (weights.sum(1) == 1).all()  # new steps are all alike, and beta begins at zero
     errors = torch.linspace(0.1, 3, 90)
     replay.rows = torch.arange(90)
-    replay.learned(errors[:, None].expand(-1, 2))
+    replay.note_errors(errors[:, None].expand(-1, 2))
     for beta in (0.5, 1.0, 1.0):
         pieces, weights = drawn_from(replay, policy, environment)
         p = errors.sqrt() / errors.sqrt().sum()
@@ -584,7 +602,7 @@ def test_steps_are_drawn_by_error_and_weighed_against_it():
         wanted = (weight / weight[replay.rows].max())[replay.rows]
         torch.testing.assert_close(weights.sum(1), wanted, rtol=1e-4, atol=0)
         assert torch.equal(weights > 0, weights == weights.amax(1, keepdim=True))
-        assert torch.equal(pieces.states, replay.pieces[0][replay.rows])
+        assert torch.equal(pieces.states, replay.transitions[0][replay.rows])
 
 
 def test_the_oldest_steps_make_room_for_new_ones_which_come_first():
@@ -597,11 +615,11 @@ def test_the_oldest_steps_make_room_for_new_ones_which_come_first():
     assert replay.count == 55
     fresh, _ = steps_of(drawn)
     place = torch.arange(40, 55) % 40
-    assert torch.equal(replay.pieces[0][place], fresh.states)
+    assert torch.equal(replay.transitions[0][place], fresh.states)
     torch.testing.assert_close(replay.scale[place], torch.full((15,), 7.0**0.5).double())
     other = PrioritizedReplay(5000, 40)
     other.load_state_dict(replay.state_dict())
-    for kept, again in zip(replay.pieces, other.pieces, strict=True):
+    for kept, again in zip(replay.transitions, other.transitions, strict=True):
         assert torch.equal(kept, again)
     assert torch.equal(other.scale, replay.scale)
     assert (other.count, other.largest) == (55, 7.0)
@@ -613,7 +631,7 @@ def test_soft_q_learns_from_the_replayed_steps_alone():
     _, losses, _ = model.next_step()
     replay, errors = model.learner.replay, model.objective.errors
     assert errors.shape == (50, 2)
-    step = replay.pieces[-1][replay.rows]
+    step = replay.transitions[-1][replay.rows]
     error = errors.gather(1, step[:, None])[:, 0]
     huber = torch.where(error.abs() <= 1, error.square() / 2, error.abs() - 0.5)
     assert float(losses["q"].detach()) == pytest.approx(float(huber.mean()), rel=1e-5)
@@ -631,7 +649,9 @@ def test_the_likelihood_of_trajectories_hides_the_backward_policy_behind_its_cop
         torch.nn.init.normal_(p)
     batch, losses, _ = model.next_step()
     with torch.no_grad():
-        fast, slow = (score(model.environment, p, batch.drawn) for p in (model.policy, model.slow))
+        fast, slow = (
+            log_probabilities(model.environment, p, batch.drawn) for p in (model.policy, model.slow)
+        )
         assert (fast.log_pb - slow.log_pb).abs().max() > 0.1
         wanted = TrajectoryBalance()(fast._replace(log_pb=slow.log_pb), fast)["balance"]
     assert float(losses["balance"].detach()) == pytest.approx(float(wanted), rel=1e-5)
@@ -652,8 +672,8 @@ def test_the_costs_of_a_policy_gradient_are_those_of_the_copy():
         torch.nn.init.normal_(p)
     batch, losses, _ = model.next_step()
     with torch.no_grad():
-        then = score(model.environment, model.policy, batch.drawn)
-        slow = score(model.environment, model.slow, batch.drawn)
+        then = log_probabilities(model.environment, model.policy, batch.drawn)
+        slow = log_probabilities(model.environment, model.slow, batch.drawn)
         wanted = ActorCritic()(then, then._replace(log_pb=slow.log_pb))["critic"]
     assert float(losses["critic"].detach()) == pytest.approx(float(wanted), rel=1e-5)
 
@@ -662,15 +682,15 @@ def test_the_costs_of_a_policy_gradient_are_those_of_the_copy():
     ("objective", "options", "message"),
     [
         (TrajectoryBalance, {"replay": PrioritizedReplay(4)}, "does not learn from single steps"),
-        (FlowMatching, {"exploration": Exploration(heads=2)}, "several heads of a policy"),
+        (FlowMatching, {"exploration": Exploration(members=2)}, "the members of an ensemble learn"),
         (
             TrajectoryBalance,
-            {"exploration": Exploration(heads=2), "backward": "shared"},
-            "several heads of a policy",
+            {"exploration": Exploration(members=2), "backward": "shared"},
+            "the members of an ensemble learn",
         ),
         (
             SoftQ,
-            {"exploration": Exploration(heads=2), "replay": PrioritizedReplay(4)},
+            {"exploration": Exploration(members=2), "replay": PrioritizedReplay(4)},
             "those of one policy",
         ),
         (
@@ -687,9 +707,9 @@ def test_parts_that_cannot_work_together_are_refused(objective, options, message
 
 def test_arguments_out_of_range_are_refused():
     for make, message in (
-        (partial(Exploration, heads=0), "heads must be at least 1"),
-        (partial(Exploration, random_prior=1.0), "0 with one head"),
-        (partial(Exploration, heads=2, share=0.0), "share above 0"),
+        (partial(Exploration, members=0), "members must be at least 1"),
+        (partial(Exploration, random_prior=1.0), "0 with one member"),
+        (partial(Exploration, members=2, share=0.0), "share above 0"),
         (partial(PrioritizedReplay, exponent=-1.0), "exponent must not be negative"),
         (partial(TrajectoryLikelihood, rate=0.0), "rate must be above 0"),
     ):

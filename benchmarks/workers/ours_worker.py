@@ -22,7 +22,7 @@ from gfn_design import (
     TrajectoryBalance,
 )
 from gfn_design.data.base import DataModule
-from gfn_design.fast.bursts import SECONDS
+from gfn_design.fast.several_batches import SECONDS
 from gfn_design.fast.step import set_gradients
 from gfn_design.policies.mlp import MLP
 from gfn_design.rewards.reward import HypergridScore, Reward, TableScore
@@ -61,7 +61,7 @@ def build(task, device="cpu"):
         Batches(work["batch_size"]),
         Optimiser(0.0, 0.0, 0.0),
         speed=Speed(**({"compiled": True} | options)),
-        seed=0,
+        draw_seed=0,
     )
     module.exact_limit = 0
     module.to(device).use(Data())
@@ -113,7 +113,7 @@ def prepare(task):
 class Turns(Callback):
     """Trains when told to, in turns; ends when there are no more."""
 
-    sees_bursts = True
+    sees_several_batches = True
 
     def __init__(self, harness, module):
         self.harness, self.module, self.turns = harness, module, harness.turns()

@@ -29,7 +29,7 @@ PROBLEMS_TOO = {
     LENGTH: "trajectories",
 }
 DECIDED = {
-    ("model", "seed"): "seeds",
+    ("model", "draw_seed"): "seeds",
     ("trainer", "max_epochs"): "trajectories",
     ("trainer", "max_time"): "trajectories",
     ("trainer", "val_check_interval"): "evaluate_every",
@@ -297,4 +297,4 @@ def _seeded(run: dict[str, Any], method: str, seed: int) -> dict[str, Any]:
     with the same ones, two names of one method would agree exactly.
     """
     draws = int.from_bytes(hashlib.sha256(f"{method}/{seed}".encode()).digest()[:4])
-    return {"seed": seed, **run, "model": {**run["model"], "seed": draws}}
+    return {"seed": seed, **run, "model": {**run["model"], "draw_seed": draws}}

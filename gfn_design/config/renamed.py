@@ -22,18 +22,41 @@ MOVED = {  # option of GFlowNet -> group, its class, option there
     "compiled": ("speed", "Speed", "compiled"),
     "burst": ("speed", "Speed", "batches_per_step"),
 }
+TOP = {"start": "fine_tune", "seed": "draw_seed"}  # likewise, which stayed where it was
 BACKWARD = {
     "uniform": "UniformBackward",
     "max_entropy": "MaxEntropyBackward",
     "learned": "LearnedBackward",
     "shared": "LearnedBackward with shared: true",
 }
+ARGUMENTS = {("Exploration", "heads"): "members"}  # class, its argument -> what it is called
+VALUES = {("critic_loss", "pieces"): "sub_balance"}  # argument, its value -> what it is called
+
+
+def check_attributes(kind: type, names: Mapping[str, str]) -> None:
+    """Refuse a class that overrides what had another name in the release before.
+
+    Args:
+        kind: The class.
+        names: Old name -> name now.
+
+    Raises:
+        InputError: It does.
+    """
+    for old, new in names.items():
+        if old in vars(kind):
+            raise InputError(f"{kind.__name__}: '{old}' is '{new}' now")
+
+
+def of_argument(kind: str, name: str) -> str | None:
+    """What an argument of a class is called now; None if it had no other name."""
+    return ARGUMENTS.get((kind, name))
 
 
 def of_option(name: str) -> str | None:
     """What an option of `GFlowNet` is now, in Python; None if it had no other name."""
-    if name == "start":
-        return "fine_tune"
+    if name in TOP:
+        return TOP[name]
     if name == "exact_limit":
         return "the attribute model.exact_limit"
     if name not in MOVED:
@@ -45,10 +68,13 @@ def of_option(name: str) -> str | None:
 def of_key(key: str) -> str | None:
     """What a key of a configuration is now; None if it had no other name."""
     section, _, name = key.partition(".")
+    *_, part, argument = ("", *key.replace(".init_args", "").split("."))
+    if now := of_argument(part.capitalize(), argument):
+        return f"'{now}'"
     if section != "model":
         return None
-    if name == "start":
-        return "model.fine_tune"
+    if name in TOP:
+        return f"model.{TOP[name]}"
     if name == "exact_limit":
         return "'exact_limit', outside of model,"
     if name == "backward_objective":
@@ -97,5 +123,20 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
             group, _, option = MOVED[name]
             found.setdefault(group, {})[option] = value
         else:
-            found["fine_tune" if name == "start" else name] = value
-    return config | {"model": found}
+            found[TOP.get(name, name)] = value
+    return config | {"model": _renamed(found)}
+
+
+def _renamed(value: Any) -> Any:
+    """A part of a configuration, whose classes call their arguments as they do now."""
+    if isinstance(value, list):
+        return [_renamed(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    kind, new = str(value.get("class_path", "")).rpartition(".")[2], dict[str, Any]()
+    for name, item in value.items():
+        if name == "init_args" and isinstance(item, Mapping):
+            item = {of_argument(kind, key) or key: x for key, x in item.items()}
+        known = isinstance(item, str) and VALUES.get((name, item))
+        new[name] = known or _renamed(item)
+    return new

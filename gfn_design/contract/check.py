@@ -23,9 +23,8 @@ from gfn_design.contract.graph_rules import GRAPH_RULES, explore, new_states
 from gfn_design.environments.base import Environment
 from gfn_design.policies.mlp import MLP
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.rollout import sample
-from gfn_design.sampling.scoring import score
-from gfn_design.sampling.trajectories import Trajectories
+from gfn_design.sampling.log_probabilities import log_probabilities
+from gfn_design.sampling.trajectories import Trajectories, sample
 
 __all__ = ["ContractError", "check_environment"]
 
@@ -135,12 +134,12 @@ def _padding_never_leaks(tested: Tested) -> None:
     draw = partial(sample, environment, policy)
     drawn = tested.attempt("trajectories can be drawn", draw, uniform)
     littered = _litter(environment, drawn, random)
-    in_batches = [score(environment, policy, batch) for batch in (drawn, littered)]
+    in_batches = [log_probabilities(environment, policy, batch) for batch in (drawn, littered)]
     for row, steps in enumerate(drawn.alive.sum(1).tolist()):
         states, actions, undo, alive, log_reward = (x[row : row + 1] for x in drawn)
         states, actions = states[:, : steps + 1], actions[:, :steps]
         cut = Trajectories(states, actions, undo[:, :steps], alive[:, :steps], log_reward)
-        alone = score(environment, policy, cut)
+        alone = log_probabilities(environment, policy, cut)
         for name, scored in product(("log_pf", "log_pb"), in_batches):
             found = getattr(scored, name)[row : row + 1]
             expected = F.pad(getattr(alone, name), (0, found.shape[1] - steps))

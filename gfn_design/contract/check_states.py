@@ -235,7 +235,7 @@ def _texts_are_names(tested: Tested, states: Tensor) -> None:
     if not isinstance(texts, list) or [type(text) for text in texts] != [str] * len(states):
         tested.fail("decode gives a text for each state", texts, f"{len(states)} texts", states)
     rule = "encode takes what decode gives"
-    if tested.environment.copies:
+    if tested.environment.several_states:
         _texts_are_read(tested, states, texts)
         return
     _are_different(tested, "different states have different texts", states, texts)
@@ -262,9 +262,13 @@ def _texts_are_read(tested: Tested, states: Tensor, texts: list[str]) -> None:
         if found != expected:
             tested.fail("encode gives a state of the same object", found, expected, states[row:])
     for some in (states, again):
-        copies = tested.attempt("log_copies takes finished states", environment.log_copies, some)
+        copies = tested.attempt(
+            "log_states_per_object takes finished states", environment.log_states_per_object, some
+        )
         if _kind(copies) != _kind(states.new_zeros(len(states), dtype=torch.float64)):
-            tested.fail("log_copies gives float64[batch]", _kind(copies), "float64[batch]")
+            tested.fail(
+                "log_states_per_object gives float64[batch]", _kind(copies), "float64[batch]"
+            )
         tested.agree("an object has one copy or more", copies >= 0, True, some)
 
 

@@ -142,16 +142,18 @@ def _uniform(states: Tensor, legal: Tensor) -> Tensor:
 
 
 def _copies_are_counted(tested: Tested, graph: Graph) -> None:
-    """As many finished states are one object as log_copies says."""
+    """As many finished states are one object as log_states_per_object says."""
     environment = tested.environment
-    if not environment.copies:
+    if not environment.several_states:
         return
     states = graph.states[finished(environment, graph.states)]
     texts = environment.decode(states)
     count = Counter(texts)
-    found = tested.attempt("log_copies takes finished states", environment.log_copies, states)
+    found = tested.attempt(
+        "log_states_per_object takes finished states", environment.log_states_per_object, states
+    )
     expected = torch.tensor([count[text] for text in texts], dtype=torch.float64)
-    rule = "exp(log_copies) finished states are the same object"
+    rule = "exp(log_states_per_object) finished states are the same object"
     tested.agree(rule, found.exp(), expected, states, tolerance=1e-9)
 
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
-from gfn_design.ranks import joined
+from gfn_design.ranks import end, joined
 from gfn_design.rewards.reward import Reward
 
 
-class Clock:
+class DrawCounter:
     """A loader that says how often to draw, and nothing else.
 
     What a step draws follows from the module's count of draws, so a resumed run has no place in
@@ -25,17 +25,17 @@ class Clock:
     `DataLoader`, which Lightning would deal out among ranks.
 
     Args:
-        ticks: Items, which are 0, 1, ...
+        draws: Items, which are 0, 1, ...
     """
 
-    def __init__(self, ticks: int) -> None:
-        self.ticks = ticks
+    def __init__(self, draws: int) -> None:
+        self.draws = draws
 
     def __len__(self) -> int:
-        return self.ticks
+        return self.draws
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.ticks))
+        return iter(range(self.draws))
 
     def state_dict(self) -> dict[str, int]:
         """What Lightning asks of a loader that can be resumed."""
@@ -101,6 +101,10 @@ class DataModule(LightningDataModule):
             texts: The objects, as it writes them.
         """
         return {}
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Ranks no longer wait for each other."""
+        end()
 
     def counts(self) -> dict[str, float]:
         """What has been counted since the start, for the log: numbers by name."""
@@ -184,22 +188,22 @@ class DataModule(LightningDataModule):
             self.ready(environment, trainer.strategy.root_device)
         self._is_ready_for = None
 
-    def train_dataloader(self) -> Clock:
+    def train_dataloader(self) -> DrawCounter:
         trainer = self._attached()
         if trainer.max_steps < 0:  # the Trainer ends by time or epochs
-            return Clock(1000)
-        return Clock(trainer.max_steps * trainer.accumulate_grad_batches)
+            return DrawCounter(1000)
+        return DrawCounter(trainer.max_steps * trainer.accumulate_grad_batches)
 
-    def val_dataloader(self) -> Clock:
-        return Clock(1)
+    def val_dataloader(self) -> DrawCounter:
+        return DrawCounter(1)
 
-    def test_dataloader(self) -> Clock:
-        return Clock(1)
+    def test_dataloader(self) -> DrawCounter:
+        return DrawCounter(1)
 
-    def predict_dataloader(self) -> Clock:
+    def predict_dataloader(self) -> DrawCounter:
         trainer = self._attached()
         batch = cast(int, trainer.lightning_module.batch_size) * trainer.world_size
-        return Clock(ceil(self.candidates / batch))
+        return DrawCounter(ceil(self.candidates / batch))
 
     def _attached(self) -> Trainer:
         assert self.trainer is not None  # Lightning calls these hooks, and it attaches itself first

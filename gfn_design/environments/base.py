@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gfn_design.config.renamed import check_attributes
 from gfn_design.described import Described
 from gfn_design.errors import InputError
 
@@ -35,11 +37,16 @@ class Environment(Described, nn.Module, ABC):
         fixed_length: Every trajectory has `max_steps` actions, and there is no stop.
         n_states: `state_index` lies below it; None where the states cannot be numbered.
         molecules: Objects are molecules, of which `smiles` gives the SMILES.
-        copies: Several finished states may be the same object; `log_copies` counts them.
+        several_states: Several finished states may be the same object, which
+            `log_states_per_object` counts.
         rejects: Objects may hold what is not wanted, as `rejected_for` says. They are trained on a
             reward that is e^-20 of what it would be, and are no candidates.
         weighs: `log_weight` of some objects is not 0.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check_attributes(cls, {"copies": "several_states", "log_copies": "log_states_per_object"})
 
     n_actions: int
     n_backward_actions: int
@@ -48,7 +55,7 @@ class Environment(Described, nn.Module, ABC):
     fixed_length: bool = False
     n_states: int | None = None
     molecules: bool = False
-    copies: bool = False
+    several_states: bool = False
     rejects: bool = False
     weighs: bool = False
 
@@ -89,14 +96,14 @@ class Environment(Described, nn.Module, ABC):
     def decode(self, states: Tensor) -> list[str]:
         """The states as text, equal for equal objects and different for different ones.
 
-        Without `copies` different states are different objects, whether finished or not.
+        Without `several_states` different states are different objects, whether finished or not.
         """
 
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> Tensor:
         """The states that `texts` spell; the inverse of `decode`.
 
-        With `copies` it takes finished objects, and gives one state of each.
+        With `several_states` it takes finished objects, and gives one state of each.
 
         Raises:
             InputError: A text is not an object of this environment.
@@ -111,12 +118,12 @@ class Environment(Described, nn.Module, ABC):
             raise TypeError(f"the objects of {self.describe()} are no molecules")
         return self.decode(states)
 
-    def log_copies(self, objects: Tensor) -> Tensor:
+    def log_states_per_object(self, objects: Tensor) -> Tensor:
         """log of how many finished states are the same object as each: ``float64[batch]``.
 
         A state is trained on the log-reward of its object less this, so that an object is built
         with probability R / Z, however many states it has. Zeros where every state is an object
-        of its own, that is without `copies`.
+        of its own, that is without `several_states`.
 
         Args:
             objects: Finished states, ``int64[batch, *state_shape]``.

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from gfn_design.evaluation.exact import Target, terminating_distribution
 from gfn_design.metrics import distributions as metrics
+from gfn_design.sampling.histories import sample_backward
 from gfn_design.sampling.noise import EVALUATION, HELD_OUT, uniform_noise
-from gfn_design.sampling.rollout import sample_backward
 from gfn_design.sampling.seen_objects import object_keys
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ def evaluate(module: "Designer") -> Evaluation:
         probability = None
         drawn = module.draw(SAMPLES, EVALUATION, module.tally.draws)
         scores, log_r = module.score_objects(drawn.objects)
-        scored = module.engine.score(module.policy, drawn)
-        of_state = log_r.double() - module.task.log_copies(drawn.objects)
-        bound = (of_state + (scored.log_pb - scored.log_pf).sum(1)).mean()
+        steps = module.engine.log_probabilities(module.policy, drawn)
+        of_state = log_r.double() - module.task.log_states_per_object(drawn.objects)
+        bound = (of_state + (steps.log_pb - steps.log_pf).sum(1)).mean()
         result = {
             "mean_score": float(scores.double().mean()),
             "mean_reward": float(log_r.exp().mean()),
@@ -80,7 +80,9 @@ def evaluate(module: "Designer") -> Evaluation:
         if held is not None and module.policy.prior is None:
             some = held[:: max(1, len(held) // TESTED)].to(module.device)
             found = estimated_log_probability(module, some)
-            found = found + module.environment.log_copies(some)  # as if all were equally likely
+            found = found + module.environment.log_states_per_object(
+                some
+            )  # as if all were equally likely
             result["correlation"] = metrics.rank_correlation(found, module.log_reward(some))
         equal = torch.full((SAMPLES,), 1 / SAMPLES, dtype=torch.float64)
         result |= module.data.measure(module.environment, drawn.objects.cpu(), equal, None)
@@ -101,9 +103,9 @@ def estimated_log_probability(module: "Designer", objects: Tensor) -> Tensor:
     for turn, part in enumerate(objects.split(64)):  # histories take memory
         several = part.repeat_interleave(HISTORIES, 0)
         shape = (len(several), environment.max_steps)
-        noise = uniform_noise(shape, objects.device, module.seed, HELD_OUT, 0, turn)
+        noise = uniform_noise(shape, objects.device, module.draw_seed, HELD_OUT, 0, turn)
         drawn = sample_backward(environment, module.policy, several, noise)
-        scored = module.engine.score(module.policy, drawn, relative=False)
-        ratio = (scored.log_pf.double() - scored.log_pb.double()).sum(1)
+        steps = module.engine.log_probabilities(module.policy.without_prior(), drawn)
+        ratio = (steps.log_pf.double() - steps.log_pb.double()).sum(1)
         estimates.append(ratio.view(-1, HISTORIES).logsumexp(1) - math.log(HISTORIES))
     return torch.cat(estimates)

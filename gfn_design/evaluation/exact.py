@@ -179,7 +179,7 @@ def target_distribution(
     layers = push_forward(environment, lambda states, legal: legal.double().log())
     packed, indices, _ = _joined(layers)
     owner = None
-    if environment.copies:
+    if environment.several_states:
         texts = [text for part in packed.split(CHUNK) for text in environment.decode(part.long())]
         first: dict[str, int] = {}  # the objects, and where each comes first
         for place, text in enumerate(texts):

@@ -17,12 +17,11 @@ from gfn_design.fast.adam import adam, scales_of
 from gfn_design.fast.compiled import ON_CPU, compiled, repeat_while
 from gfn_design.fast.parameter_groups import Group, apart
 from gfn_design.fast.rollout import RollOut
-from gfn_design.fast.step import Draws, OfParts, drawn
+from gfn_design.fast.step import EngineOfBatch, OfParts, drawn
 from gfn_design.sampling.exploration import Exploration
 from gfn_design.sampling.trajectories import LogRewardFunction
-from gfn_design.training.batches import Noise, Parts
 from gfn_design.training.divergence import are_finite, diverged
-from gfn_design.training.losses import losses_of, total_loss
+from gfn_design.training.engine import Noise, Parts, total_loss
 from gfn_design.training.tally import StepsTaken, Tally
 
 Values = tuple[Tensor, ...]
@@ -186,7 +185,7 @@ class _Step(OfParts):
     def forward(self, reward: LogRewardFunction, noise: Tensor) -> tuple[Tensor, Values]:
         parts, rollout = self.parts, self.rollout
         batch, known = drawn(parts, rollout, Noise(noise), reward)
-        losses = losses_of(parts, batch, Draws(parts, rollout, known))
+        losses = EngineOfBatch(parts, rollout, known).losses(batch)
         each = torch.stack([*losses.values()])
         built, log_reward = batch.drawn.objects, batch.drawn.log_reward.float()
         return total_loss(losses), (built, log_reward, each)

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
-from gfn_design.sampling.exploration import HasHeads
-from gfn_design.sampling.rollout import Sampler
+from gfn_design.sampling.exploration import Ensemble
+from gfn_design.sampling.trajectories import Sampler
 from gfn_design.tensors import one_of_each
 
-FEW = 256  # numbers: to compare with all of more takes longer than to search among them
+SCANNED_KEYS = 256  # numbers: to compare with all of more takes longer than to search among them
 
 
 class EarlyStates(nn.Module):
@@ -50,7 +50,9 @@ class EarlyStates(nn.Module):
 
     def rows(self, keys: Tensor) -> Tensor:
         """Where in `states` the states with these numbers are."""
-        if torch.compiler.is_compiling() and len(self.keys) <= FEW:  # part of the kernels around it
+        if (
+            torch.compiler.is_compiling() and len(self.keys) <= SCANNED_KEYS
+        ):  # part of the kernels around it
             return (self.keys < keys[..., None]).sum(-1)
         return torch.searchsorted(self.keys, keys)
 
@@ -72,10 +74,10 @@ class EarlyAnswers:
         """What the policy says."""
         return self._asked(self.policy.forward_log_probs, states, legal)
 
-    def head_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
-        """What each of its heads says."""
-        assert isinstance(self.policy, HasHeads)
-        return self._asked(self.policy.head_log_probs, states, legal)
+    def member_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
+        """What each of its members says."""
+        assert isinstance(self.policy, Ensemble)
+        return self._asked(self.policy.member_log_probs, states, legal)
 
     def _asked(
         self, ask: Callable[[Tensor, Tensor], Tensor], states: Tensor, legal: Tensor

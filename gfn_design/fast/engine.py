@@ -7,22 +7,35 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from gfn_design.fast.bursts import Bursts
 from gfn_design.fast.compiled import Compiled, warn
 from gfn_design.fast.compiled_loop import Loop, NotCompiledError
 from gfn_design.fast.early_states import EarlyStates
+from gfn_design.fast.log_probabilities import distinct_states, log_probabilities
 from gfn_design.fast.rollout import BLOCK, RollOut
-from gfn_design.fast.scoring import distinct_states, score
-from gfn_design.fast.step import Differentiated, Draws, Known, loss_of, whole_step
-from gfn_design.sampling.rollout import Sampler
-from gfn_design.sampling.scoring import Scorer
-from gfn_design.sampling.trajectories import LogRewardFunction, Scored, Trajectories
-from gfn_design.training.batches import Batch, Noise, Parts, draw_batch
-from gfn_design.training.engine import Engine, Step, Trains
+from gfn_design.fast.several_batches import SeveralBatches
+from gfn_design.fast.step import Differentiated, EngineOfBatch, Known, loss_of, whole_step
+from gfn_design.sampling.log_probabilities import PolicyLike, StepLogProbs
+from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories
+from gfn_design.training.engine import Batch, Engine, Noise, Parts, Step, Trains
+from gfn_design.training.extras import EngineWithExtras
 from gfn_design.training.options import Speed
 
 
-class FastEngine(Engine):
+def engine_for(parts: Parts, batch_size: int, once: bool, speed: Speed) -> Engine:
+    """The engine that `speed` asks for.
+
+    Args:
+        parts: What learns, and how.
+        batch_size: Trajectories of a batch.
+        once: Each batch is learned from once, and nothing besides.
+        speed: The plain one, or how to be faster.
+    """
+    if speed.fast:
+        return FastEngine(parts, batch_size, once, speed)
+    return EngineWithExtras(parts) if parts.have_extras or not once else Engine(parts)
+
+
+class FastEngine(EngineWithExtras):
     """Asks about early and equal states once, drops what has stopped, compiles, goes in bursts.
 
     Args:
@@ -32,7 +45,6 @@ class FastEngine(Engine):
         speed: Whether to compile, and how many batches one step of Lightning may carry.
 
     Attributes:
-        tables: What belongs on the device of the parts.
         takes_gradients: A compiled step finds its gradient itself.
     """
 
@@ -42,14 +54,14 @@ class FastEngine(Engine):
         numbered, fixed = environment.n_states is not None, environment.fixed_length
         self.batch_size, self.batches_per_step = batch_size, speed.batches_per_step
         early = EarlyStates(environment, batch_size, BLOCK) if numbered else None
-        self.tables = nn.ModuleList() if early is None else nn.ModuleList([early])
+        self.early = early
         simple = once and all(
             (
                 parts.search is None,
-                parts.policy.heads == 1,
+                parts.policy.members == 1,
                 parts.backward is None,
                 parts.slow is None,
-                parts.objective.head != "edges",
+                parts.objective.value_kind != "edges",
                 not parts.objective.brings_optimizer,
             )
         )
@@ -62,46 +74,48 @@ class FastEngine(Engine):
         self.inner = RollOut(environment, early) if self.whole else self.rollout
         self.differentiated = Differentiated(parts, self.inner)
         parted = self.takes_gradients and not self.whole
-        self.find = Compiled(self.differentiated, dynamic=True) if parted else None
-        self.play = Compiled(whole_step, replayed=True) if self.whole else None
-        self.looping = self.whole and speed.batches_per_step > 1
+        self.losses_and_gradients = Compiled(self.differentiated, dynamic=True) if parted else None
+        self.whole_step = Compiled(whole_step, replayed=True) if self.whole else None
+        self.loops = self.whole and speed.batches_per_step > 1  # as long as one can be compiled
+        self.looping = self.loops
         self.loop: Loop | None = None
         self.names: list[str] | None = None  # of the losses of a step; None before there was one
-        self.bursts = Bursts()
+        self.several = SeveralBatches()
+
+    @property
+    def tables(self) -> nn.ModuleList:
+        return nn.ModuleList() if self.early is None else nn.ModuleList([self.early])
 
     def forget(self) -> None:
         """There is another reward: the next batch is a first one."""
         self.loop = self.names = None
+        self.looping = self.loops
 
     def sample(self, policy: Sampler, uniform: Tensor) -> Trajectories:
         rollout = self.rollout if len(uniform) == self.batch_size else self.other
         return rollout.sample(policy, uniform)
 
-    def score(
-        self,
-        policy: Scorer,
-        trajectories: Trajectories,
-        all_actions: bool = False,
-        relative: bool = True,
-    ) -> Scored:
-        return score(self.parts.environment, policy, trajectories, all_actions, relative)
+    def log_probabilities(
+        self, policy: PolicyLike, trajectories: Trajectories, all_actions: bool = False
+    ) -> StepLogProbs:
+        return log_probabilities(self.parts.environment, policy, trajectories, all_actions)
 
     def draw(self, noise: Noise, reward: LogRewardFunction) -> Batch:
-        return draw_batch(self.parts, noise, reward, Draws(self.parts, self.inner))
+        return EngineOfBatch(self.parts, self.inner).draw(noise, reward)
 
     def learn(self, batch: Batch) -> Step:
-        if self.find is None:
+        if self.losses_and_gradients is None:
             return self._noted(super().learn(batch))
         # A graph cannot find out how many states differ.
         environment, policy = self.parts.environment, self.parts.policy
         states = distinct_states(environment, policy.shared, batch.drawn)
-        return self._noted(Step(batch, *self.find(batch, Known(states=states))))
+        return self._noted(Step(batch, *self.losses_and_gradients(batch, Known(states=states))))
 
     def step(self, noise: Noise, reward: LogRewardFunction) -> Step:
         # If a loop follows, the compiled step might not be called again.
-        if self.play is None or (self.looping and self.names is None):
+        if self.whole_step is None or (self.looping and self.names is None):
             return super().step(noise, reward)
-        return self._noted(Step(*self.play(self.differentiated, noise, reward)))
+        return self._noted(Step(*self.whole_step(self.differentiated, noise, reward)))
 
     def _noted(self, step: Step) -> Step:
         self.names = [*step.losses]
@@ -117,7 +131,7 @@ class FastEngine(Engine):
         if self.looping and self.names is None:
             most = 1  # the next has a loop
         loop = partial(self.loop_of, module, optimizer.optimizer)
-        self.bursts.take(module, optimizer, closure, most, loop, self.give_up_loops)
+        self.several.take(module, optimizer, closure, most, loop, self.give_up_loops)
 
     def loop_of(self, module: Trains, optimizer: Optimizer) -> Loop | None:
         """Takes whole batches, where nothing has to be done between their gradient and update."""

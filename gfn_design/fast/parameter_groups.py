@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 ALIGNED = 16  # numbers: a line of the cache
-LARGE = 2**14  # numbers: to copy so many costs more than a kernel of their own
+OWN_KERNEL_NUMBERS = 2**14  # numbers: to copy so many costs more than a kernel of their own
 
 
 class Group(NamedTuple):
@@ -29,12 +29,12 @@ class Group(NamedTuple):
         """One for each parameter, end to end, each beginning at a multiple of `ALIGNED`."""
         if len(self.names) == 1:  # itself: a view
             return next(iter(tensors)).flatten()
-        pieces = []
+        flat = []
         for x in tensors:
-            pieces.append(x.flatten())
+            flat.append(x.flatten())
             if gap := -x.numel() % ALIGNED:
-                pieces.append(x.new_zeros(gap))
-        return torch.cat(pieces)
+                flat.append(x.new_zeros(gap))
+        return torch.cat(flat)
 
     def parts(self, flat: Tensor) -> list[Tensor]:
         """The inverse of `flat`, as views."""
@@ -48,6 +48,6 @@ class Group(NamedTuple):
 
 def apart(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
     """The small ones together, and each large one by itself."""
-    small = [p for p in parameters if p.numel() < LARGE]
-    large = [[p] for p in parameters if p.numel() >= LARGE]
+    small = [p for p in parameters if p.numel() < OWN_KERNEL_NUMBERS]
+    large = [[p] for p in parameters if p.numel() >= OWN_KERNEL_NUMBERS]
     return [small, *large] if small else large

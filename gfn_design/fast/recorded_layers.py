@@ -20,7 +20,7 @@ class RecordedAnswers:
     states gives the same gradient sooner.
 
     Args:
-        policy: Its forward policy is an `MLP` with one head.
+        policy: Its forward policy is an `MLP`, and no ensemble.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -66,7 +66,7 @@ def recorded_log_probs(
     """log P_F of every action, and log P_B if the policy is shared, with their gradients.
 
     Args:
-        policy: Its forward policy is an `MLP` with one head.
+        policy: Its forward policy is an `MLP`, and no ensemble.
         states: ``int64[n, *state_shape]``.
         recorded: What each layer gives of them, ``float[n, width]``.
         legal: ``bool[n, n_actions]``.

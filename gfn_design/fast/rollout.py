@@ -10,16 +10,15 @@ from gfn_design.environments.base import Environment
 from gfn_design.fast.compiled import Compiled, repeat_while
 from gfn_design.fast.early_states import EarlyAnswers, EarlyStates
 from gfn_design.sampling.exploration import FollowsMember
-from gfn_design.sampling.rollout import Sampler, choose, keep
-from gfn_design.sampling.trajectories import Trajectories
+from gfn_design.sampling.trajectories import Sampler, Trajectories, choose, keep
 from gfn_design.tensors import where_rows
 
 FEW_ACTIONS = 24  # of which all partial sums are found one by one
 BLOCK = 8  # steps between two looks at how many trajectories have stopped
 SPAN = 8 * BLOCK  # steps that `take_steps_until_few` takes at most,
 LONG_SPAN = 2 * SPAN  # and with so few trajectories that none are dropped
-FEWEST = 32  # trajectories up to which dropping some saves nothing
-FEWEST_ON_GPU = 1024  # where a step of hundreds should take as long as one of few
+MIN_ROWS = 32  # trajectories up to which dropping some saves nothing
+MIN_ROWS_ON_GPU = 1024  # where a step of hundreds should take as long as one of few
 
 
 def choose_within_a_kernel(log_probs: Tensor, uniform: Tensor) -> Tensor:
@@ -162,7 +161,7 @@ class RollOut:
 
     @torch.no_grad()
     def sample(self, policy: Sampler, uniform: Tensor) -> Trajectories:
-        """As `gfn_design.sampling.rollout.sample`."""
+        """As `gfn_design.sampling.trajectories.sample`."""
         environment, limit = self.environment, uniform.shape[1]
         longest = limit + -limit % BLOCK  # trajectory, in whole blocks
         if not environment.fixed_length:  # wherever a span begins, it is whole
@@ -183,7 +182,7 @@ class RollOut:
             left = sum(going.tolist())
             if not left:
                 break
-            size = _size(len(state), left, FEWEST_ON_GPU if state.is_cuda else FEWEST)
+            size = _size(len(state), left, MIN_ROWS_ON_GPU if state.is_cuda else MIN_ROWS)
             if size < len(state):
                 rows = going.to(torch.uint8).argsort(descending=True, stable=True)[:size]
                 state, going, uniform = state[rows], going[rows], uniform[rows]
@@ -206,7 +205,7 @@ class RollOut:
             if state.is_cuda:  # the next call may overwrite them
                 *taken, was = (x.clone() for x in (*taken, was))
             return (*taken, was[:, :-1], was[:, -1].contiguous())
-        few, steps = (len(state) // 2, SPAN) if len(state) > FEWEST else (0, LONG_SPAN)
+        few, steps = (len(state) // 2, SPAN) if len(state) > MIN_ROWS else (0, LONG_SPAN)
         span = uniform[:, :steps]
         answer: tuple[Tensor, ...] = self.take_steps_until_few(
             self.environment, policy, state, going, span, torch.tensor(few), early

@@ -9,17 +9,16 @@ from torch.autograd.function import once_differentiable
 from torch.func import functional_call, grad
 from torch.optim import Optimizer
 
-from gfn_design.fast import scoring
 from gfn_design.fast.early_states import EarlyStates
+from gfn_design.fast.log_probabilities import DistinctStates, log_probabilities
 from gfn_design.fast.recorded_layers import RecordedAnswers
 from gfn_design.fast.rollout import RollOut
-from gfn_design.fast.scoring import DistinctStates
 from gfn_design.policies.mlp import MLP
-from gfn_design.sampling.rollout import Sampler
-from gfn_design.sampling.scoring import Scorer
-from gfn_design.sampling.trajectories import LogRewardFunction, Scored, Trajectories
-from gfn_design.training.batches import Batch, Noise, Parts, draw_batch
-from gfn_design.training.losses import Gradients, Losses, losses_of, total_loss
+from gfn_design.policies.policy import Policy
+from gfn_design.sampling.log_probabilities import PolicyLike, StepLogProbs
+from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories
+from gfn_design.training.engine import Batch, Gradients, Losses, Noise, Parts, total_loss
+from gfn_design.training.extras import EngineWithExtras
 
 
 class Known(NamedTuple):
@@ -36,32 +35,27 @@ class Known(NamedTuple):
     recorded: Sequence[Tensor] | None = None
 
 
-class Draws:
-    """Draws by a roll-out, and scores with what is known of a batch.
+class EngineOfBatch(EngineWithExtras):
+    """Draws by a roll-out, and uses what is known of the batch that is learned from.
 
     Args:
         parts: What learns.
         rollout: Draws.
-        known: Of the batch to be scored.
+        known: Of the batch.
     """
 
     def __init__(self, parts: Parts, rollout: RollOut, known: Known = Known()) -> None:  # noqa: B008
-        self.parts, self.rollout, self.known = parts, rollout, known
+        super().__init__(parts)
+        self.rollout, self.known = rollout, known
 
     def sample(self, policy: Sampler, uniform: Tensor) -> Trajectories:
-        """As `Engine.sample`."""
         return self.rollout.sample(policy, uniform)
 
-    def score(
-        self,
-        policy: Scorer,
-        trajectories: Trajectories,
-        all_actions: bool = False,
-        relative: bool = True,
-    ) -> Scored:
-        """As `Engine.score`."""
+    def log_probabilities(
+        self, policy: PolicyLike, trajectories: Trajectories, all_actions: bool = False
+    ) -> StepLogProbs:
         environment = self.parts.environment
-        return scoring.score(environment, policy, trajectories, all_actions, relative, *self.known)
+        return log_probabilities(environment, policy, trajectories, all_actions, *self.known)
 
 
 class Differentiated:
@@ -71,7 +65,7 @@ class Differentiated:
 
     Args:
         parts: With the parameters to differentiate by.
-        rollout: See `Draws`.
+        rollout: Draws.
     """
 
     def __init__(self, parts: Parts, rollout: RollOut) -> None:
@@ -105,7 +99,7 @@ class LossOfBatch(OfParts):
     """The sum of the losses of a batch, and the losses."""
 
     def forward(self, batch: Batch, known: Known) -> tuple[Tensor, Losses]:
-        losses = losses_of(self.parts, batch, Draws(self.parts, self.rollout, known))
+        losses = EngineOfBatch(self.parts, self.rollout, known).losses(batch)
         return total_loss(losses), losses
 
 
@@ -122,12 +116,13 @@ def drawn(parts: Parts, rollout: RollOut, noise: Noise, reward: LogRewardFunctio
         torch.compiler.is_compiling()
         and environment.fixed_length
         and type(policy.forward_policy) is MLP
-        and policy.heads == 1
+        and policy.members == 1
         and parts.search is None
         and not torch.is_autocast_enabled(noise.drawn.device.type)
     )
     recorder = RecordedAnswers(policy) if records else None
-    batch = draw_batch(parts, noise, reward, Draws(parts, rollout), recorder)
+    asked = Parts(environment, cast(Policy, policy if recorder is None else recorder), *parts[2:])
+    batch = EngineOfBatch(asked, rollout).draw(noise, reward)
     early = rollout.early if torch.compiler.is_compiling() else None
     answers = None
     if recorder is not None:

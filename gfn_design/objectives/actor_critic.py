@@ -8,9 +8,9 @@ from torch import Tensor
 from gfn_design.errors import InputError
 from gfn_design.objectives.balance import step_flows
 from gfn_design.objectives.base import Objective
-from gfn_design.objectives.sub_trajectories import check_pieces, piece_loss
+from gfn_design.objectives.sub_trajectories import check_weighting, sub_loss
 from gfn_design.ranks import total
-from gfn_design.sampling.trajectories import Scored
+from gfn_design.sampling.log_probabilities import StepLogProbs
 
 
 def lambda_sum(x: Tensor, decay: float) -> Tensor:
@@ -37,13 +37,13 @@ def temporal_difference(cost: Tensor, value: Tensor) -> Tensor:
     return cost + following - value
 
 
-def step_costs(scored: Scored, log_z: Tensor) -> Tensor:
+def step_costs(steps: StepLogProbs, log_z: Tensor) -> Tensor:
     """log P_F - log P_B of each step, less log R - log Z at the last: ``[batch, steps]``.
 
     Their expected sum is KL(P_F || P_B R / Z) + log Z_estimate - log Z (Niu et al. 2024, eq. 6).
     """
-    gain = (scored.log_reward - log_z)[:, None]
-    return scored.log_pf - scored.log_pb - torch.where(scored.stops, gain, 0.0)
+    gain = (steps.log_reward - log_z)[:, None]
+    return steps.log_pf - steps.log_pb - torch.where(steps.stops, gain, 0.0)
 
 
 class ActorCritic(Objective):
@@ -61,13 +61,13 @@ class ActorCritic(Objective):
         log_z: The first estimate of log Z, in nats; None finds it in the first batch.
         min_log_reward: Smaller log-rewards count as this one; None is 50 nats below log of the mean
             reward of the first batch.
-        critic_loss: ``returns`` fits the critic to its targets; ``pieces`` to the balance of all
-            pieces of trajectories (Sub-EB, Niu et al. 2026), those of k steps counting
+        critic_loss: ``returns`` fits the critic to its targets; ``sub_balance`` to the balance of
+            all sub-trajectories (Sub-EB, Niu et al. 2026), those of k steps counting
             critic_lambda^(k - 1), for which 0.9 is usual.
     """
 
     on_policy: ClassVar[bool] = True
-    head: ClassVar[Literal["critic", "flow", "edges"] | None] = "critic"
+    value_kind: ClassVar[Literal["critic", "flow", "edges"] | None] = "critic"
     trains_backward: ClassVar[bool] = False
 
     def __init__(
@@ -76,18 +76,18 @@ class ActorCritic(Objective):
         critic_lambda: float = 1.0,
         log_z: float | None = None,
         min_log_reward: float | None = None,
-        critic_loss: Literal["returns", "pieces"] = "returns",
+        critic_loss: Literal["returns", "sub_balance"] = "returns",
     ) -> None:
         super().__init__(log_z, min_log_reward)
         check_lambdas(policy_lambda, critic_lambda)
-        if critic_loss not in ("returns", "pieces"):
-            raise InputError(f"critic_loss must be returns or pieces, got '{critic_loss}'")
-        if critic_loss == "pieces":
-            check_pieces("geometric_within", critic_lambda)
+        if critic_loss not in ("returns", "sub_balance"):
+            raise InputError(f"critic_loss must be returns or sub_balance, got '{critic_loss}'")
+        if critic_loss == "sub_balance":
+            check_weighting("geometric_within", critic_lambda)
         self.policy_lambda, self.critic_lambda = policy_lambda, critic_lambda
         self.critic_loss = critic_loss
 
-    def advantages(self, then: Scored) -> tuple[Tensor, Tensor, Tensor]:
+    def advantages(self, then: StepLogProbs) -> tuple[Tensor, Tensor, Tensor]:
         """Advantages less their mean, targets of the critic, and the mean cost of a trajectory."""
         cost = step_costs(then, self.log_z.detach())
         difference = temporal_difference(cost, then.value)
@@ -97,11 +97,11 @@ class ActorCritic(Objective):
         target = then.value + lambda_sum(difference, self.critic_lambda)
         return advantage.where(then.alive, 0), target, cost.sum(1).mean()
 
-    def surrogate(self, now: Scored, then: Scored, advantage: Tensor) -> Tensor:
+    def surrogate(self, now: StepLogProbs, then: StepLogProbs, advantage: Tensor) -> Tensor:
         """The loss of the forward policy."""
         return (advantage * now.log_pf).sum(1).mean()
 
-    def critic(self, now: Scored, then: Scored, target: Tensor) -> Tensor:
+    def critic(self, now: StepLogProbs, then: StepLogProbs, target: Tensor) -> Tensor:
         """The loss of the critic."""
         if self.critic_loss == "returns":
             return ((target - now.value).square() * then.alive).sum(1).mean()
@@ -109,9 +109,9 @@ class ActorCritic(Objective):
         share = then.log_reward - self.log_z.detach()
         balanced = then._replace(value=-now.value, log_reward=share)
         flow = step_flows(balanced)
-        return piece_loss(flow, balanced, "geometric_within", self.critic_lambda)
+        return sub_loss(flow, balanced, "geometric_within", self.critic_lambda)
 
-    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs) -> dict[str, Tensor]:
         advantage, target, cost = self.advantages(then)
         return {
             "policy": self.surrogate(now, then, advantage),

@@ -10,10 +10,11 @@ from gfn_design.objectives.actor_critic import check_lambdas, lambda_sum
 from gfn_design.objectives.base import BackwardObjective
 from gfn_design.objectives.guides import Guide
 from gfn_design.ranks import total
-from gfn_design.sampling.trajectories import Scored, Trajectories, concatenate
+from gfn_design.sampling.log_probabilities import StepLogProbs
+from gfn_design.sampling.trajectories import Trajectories, concatenate
 
 
-def guide_log_probs(then: Scored) -> Tensor:
+def guide_log_probs(then: StepLogProbs) -> Tensor:
     """log-probability of each step that the backward policy should undo: the guide's, if any."""
     return then.log_pf if then.log_guide is None else then.log_guide
 
@@ -43,7 +44,7 @@ class BackwardActorCritic(BackwardObjective):
         check_lambdas(policy_lambda, critic_lambda)
         self.policy_lambda, self.critic_lambda = policy_lambda, critic_lambda
 
-    def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs, log_z: Tensor) -> dict[str, Tensor]:
         assert then.backward_value is not None
         assert now.backward_value is not None
         value = then.backward_value  # of the state each step enters, that is leaves when undone
@@ -74,7 +75,7 @@ class BackwardBalance(BackwardObjective):
         guide: Where trajectories should lead through; None takes the forward policy.
     """
 
-    def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs, log_z: Tensor) -> dict[str, Tensor]:
         known = guide_log_probs(then)
         if self.guide is not None and self.guide.of_object:
             return {"balance": (known.where(then.moves, 0) - now.log_pb).sum(1).square().mean()}
@@ -103,7 +104,7 @@ class TrajectoryLikelihood(BackwardObjective):
             raise InputError(f"rate must be above 0 and at most 1, got {rate}")
         self.largest, self.copy_rate = largest, rate if rate < 1 else None
 
-    def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs, log_z: Tensor) -> dict[str, Tensor]:
         return {"likelihood": (-now.log_pb.sum(1)).clamp(max=self.largest).mean()}
 
 

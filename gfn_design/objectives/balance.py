@@ -8,7 +8,7 @@ from torch import Tensor
 from gfn_design.objectives.base import Objective
 from gfn_design.objectives.penalty import Shape, check_shape, penalty
 from gfn_design.ranks import total
-from gfn_design.sampling.trajectories import Scored
+from gfn_design.sampling.log_probabilities import StepLogProbs
 
 
 class Balance(Objective):
@@ -37,7 +37,7 @@ class TrajectoryBalance(Balance):
     Arguments are those of `Balance`.
     """
 
-    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs) -> dict[str, Tensor]:
         residual = self.log_z + (now.log_pf - now.log_pb).sum(1) - now.log_reward
         return {"balance": penalty(residual, self.shape).mean()}
 
@@ -51,7 +51,7 @@ class LogVariance(Balance):
 
     least_batch: ClassVar[int] = 2
 
-    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs) -> dict[str, Tensor]:
         estimate = now.log_reward + (now.log_pb - now.log_pf).sum(1)
         mean = total(estimate.sum()) / total(torch.tensor(float(len(estimate))).to(estimate))
         return {
@@ -60,11 +60,11 @@ class LogVariance(Balance):
         }
 
 
-def step_flows(scored: Scored) -> Tensor:
+def step_flows(steps: StepLogProbs) -> Tensor:
     """log F of every state of a trajectory, log R after its last step: ``[batch, steps + 1]``."""
-    following = torch.cat([scored.value[:, 1:], torch.zeros_like(scored.value[:, :1])], dim=1)
-    reward = scored.log_reward[:, None]
-    return torch.cat([scored.value[:, :1], torch.where(scored.stops, reward, following)], dim=1)
+    following = torch.cat([steps.value[:, 1:], torch.zeros_like(steps.value[:, :1])], dim=1)
+    reward = steps.log_reward[:, None]
+    return torch.cat([steps.value[:, :1], torch.where(steps.stops, reward, following)], dim=1)
 
 
 class DetailedBalance(Objective):
@@ -80,7 +80,7 @@ class DetailedBalance(Objective):
             log-rewards of the first batch.
     """
 
-    head: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
+    value_kind: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class DetailedBalance(Objective):
         super().__init__(log_z, min_log_reward)
         self.shape = check_shape(shape)
 
-    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs) -> dict[str, Tensor]:
         flow = step_flows(now)
         residual = flow[:, :-1] + now.log_pf - flow[:, 1:] - now.log_pb
         cost = penalty(residual.where(now.alive, 0), self.shape)
@@ -109,7 +109,7 @@ class ModifiedDetailedBalance(Balance):
     needs_policy: ClassVar[bool] = True
     scores_states: ClassVar[bool] = True
 
-    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs) -> dict[str, Tensor]:
         assert now.log_policy is not None
         assert now.log_reward_at is not None
         # The flow through a state is what stops there, over the share that does.

@@ -6,10 +6,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from gfn_design.config.renamed import check_attributes
 from gfn_design.described import Described
 from gfn_design.errors import InputError
 from gfn_design.objectives.guides import Guide
-from gfn_design.sampling.trajectories import Scored, Trajectories
+from gfn_design.sampling.log_probabilities import StepLogProbs
+from gfn_design.sampling.trajectories import Trajectories
 
 DEPTH = 50.0  # nats below the mean reward, under which objects are equally worthless
 
@@ -26,7 +28,7 @@ class Objective(Described, nn.Module):
 
     Args:
         log_z: The first estimate of log Z, in nats; None finds it in the first batch. It is 0 in
-            the paper's code. Where the head is ``flow`` or ``edges`` this is added to what the
+            the paper's code. Where `value_kind` is ``flow`` or ``edges`` this is added to what the
             network says, and None finds what makes its flows end as the rewards.
         min_log_reward: Smaller log-rewards count as this one in the losses (never in the target
             of an evaluation). None is 50 nats below log of the mean reward of the first batch; it
@@ -37,27 +39,32 @@ class Objective(Described, nn.Module):
         floor: Log-rewards below it count as it.
         calibrated: Whether the first batch has been seen, or need not be.
         on_policy: The trajectories must come from the policy being trained.
-        head: What ``Scored.value`` holds, for which a network is built: a ``critic``'s expected
-            cost to the end, or the log ``flow`` through a state; None needs neither. ``edges``
-            needs neither, and reads the forward policy's logits as log flows in ``Scored.edges``.
+        value_kind: What ``StepLogProbs.value`` holds, for which a network is built: a ``critic``'s
+            expected cost to the end, or the log ``flow`` through a state; None needs neither.
+            ``edges`` needs neither, and reads the forward policy's logits as log flows in
+            ``StepLogProbs.edges``.
         repeats: Though on-policy, made for several updates with a batch.
-        copy_rate: If a number, ``then`` is scored by a copy of the networks that goes so far
-            towards them at each update, instead of by the policy that drew the trajectories.
+        copy_rate: If a number, ``then`` is what a copy of the networks says, that goes
+            so far towards them at each update, not what the policy said that drew the trajectories.
         trains_backward: A learned backward policy gets its gradient from these losses.
-        needs_policy: ``Scored.log_policy`` must hold the log-probabilities of all actions.
-        scores_states: ``Scored.log_reward_at`` must hold the log-reward of every state, which
+        needs_policy: ``StepLogProbs.log_policy`` must hold the log-probabilities of all actions.
+        scores_states: ``StepLogProbs.log_reward_at`` must hold the log-reward of every state, which
             every state of the environment must have.
         single_steps: May learn from steps without their trajectories, as of a `PrioritizedReplay`:
-            counts each by ``Scored.weight``, and leaves what each is wrong by in `errors`.
+            counts each by ``StepLogProbs.weight``, and leaves what each is wrong by in `errors`.
         errors: ``[batch, steps]``, of the latest losses.
         least_batch: Trajectories that a batch must have for anything to be learned.
         brings_optimizer: The forward policy is updated otherwise than by a gradient step.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check_attributes(cls, {"head": "value_kind"})
+
     on_policy: ClassVar[bool] = False
     repeats: ClassVar[bool] = False
     copy_rate: float | None = None
-    head: ClassVar[Literal["critic", "flow", "edges"] | None] = None
+    value_kind: ClassVar[Literal["critic", "flow", "edges"] | None] = None
     trains_backward: ClassVar[bool] = True
     needs_policy: ClassVar[bool] = False
     scores_states: ClassVar[bool] = False
@@ -79,7 +86,7 @@ class Objective(Described, nn.Module):
         if log_z == -math.inf:
             raise InputError(f"log_z must be a finite number of nats, or left out, got {log_z}")
         scale = 0.0
-        if self.head in ("flow", "edges"):
+        if self.value_kind in ("flow", "edges"):
             scale = log_z or 0.0
         else:
             self.log_z = nn.Parameter(torch.tensor(float(log_z or 0.0)))
@@ -89,16 +96,16 @@ class Objective(Described, nn.Module):
         self.register_buffer("floor", torch.tensor(float(floor)))
         self.register_buffer("calibrated", torch.tensor(not (self.finds_scale or self.finds_floor)))
 
-    def scale_of(self, first: Scored) -> Tensor:
+    def scale_of(self, first: StepLogProbs) -> Tensor:
         """What the scale should be by each trajectory of a first batch, in nats: ``[batch]``.
 
         An estimate of log Z; of flows, what makes those of a new network, which are near 1, end as
         the rewards.
         """
-        if self.head == "edges":
+        if self.value_kind == "edges":
             return first.log_reward
         ratio = first.log_pb - first.log_pf
-        if self.head == "flow":
+        if self.value_kind == "flow":
             ratio = (ratio - first.value).where(first.stops, 0)
         return first.log_reward + ratio.sum(1)
 
@@ -123,12 +130,12 @@ class Objective(Described, nn.Module):
             state_dict.setdefault(prefix + name, torch.tensor(value))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs) -> dict[str, Tensor]:
         """The losses of trajectories.
 
         Args:
-            now: Scored by the present policy, with gradients.
-            then: Scored by the policy that drew them, without.
+            now: StepLogProbs by the present policy, with gradients.
+            then: StepLogProbs by the policy that drew them, without.
         """
         raise NotImplementedError
 
@@ -138,14 +145,14 @@ class BackwardObjective(Described, nn.Module):
 
     Args:
         guide: See `gfn_design.objectives.guides`; the step's probability under it comes as
-            ``Scored.log_guide``.
+            ``StepLogProbs.log_guide``.
 
     Attributes:
         walks_back: Learns from histories that the backward policy draws of the objects just built;
             otherwise from the trajectories that built them.
         on_policy: Takes one update for each batch.
-        needs_critic: ``Scored.backward_value`` must hold a critic's expected cost from the state
-            that each step enters back to the source.
+        needs_critic: ``StepLogProbs.backward_value`` must hold a critic's expected cost from the
+            state that each step enters back to the source.
         copy_rate: If a number, what the forward policy's objective sees of the backward policy is
             a copy that goes so far towards it at each update.
     """
@@ -175,11 +182,11 @@ class BackwardObjective(Described, nn.Module):
     def remember(self, memories: list[list[Tensor]]) -> None:
         """Go on from a checkpoint."""
 
-    def forward(self, now: Scored, then: Scored, log_z: Tensor) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs, log_z: Tensor) -> dict[str, Tensor]:
         """The losses of trajectories, stored from the source on as always.
 
         Args:
-            now: Scored by the present policies, with gradients.
+            now: StepLogProbs by the present policies, with gradients.
             then: The same as constants.
             log_z: The present estimate of log Z, less `Objective.log_scale`; a constant.
         """

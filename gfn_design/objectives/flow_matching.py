@@ -10,7 +10,7 @@ from gfn_design.errors import InputError
 from gfn_design.objectives.base import Objective
 from gfn_design.objectives.penalty import Shape, check_shape, penalty
 from gfn_design.ranks import total, world
-from gfn_design.sampling.trajectories import Scored
+from gfn_design.sampling.log_probabilities import StepLogProbs
 
 
 class FlowMatching(Objective):
@@ -29,7 +29,7 @@ class FlowMatching(Objective):
             log-rewards of the first batch.
     """
 
-    head: ClassVar[Literal["critic", "flow", "edges"] | None] = "edges"
+    value_kind: ClassVar[Literal["critic", "flow", "edges"] | None] = "edges"
     trains_backward: ClassVar[bool] = False
 
     def __init__(
@@ -44,7 +44,7 @@ class FlowMatching(Objective):
             raise InputError(f"smallest must be positive, got {smallest}")
         self.log_smallest, self.shape = log(smallest), check_shape(shape)
 
-    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs) -> dict[str, Tensor]:
         assert now.edges is not None
         taken, into, out = now.edges
         reward = now.log_reward[:, None].expand_as(taken)

@@ -10,9 +10,10 @@ from gfn_design.described import Described
 from gfn_design.environments.base import Environment
 from gfn_design.environments.walks import every_state_is_an_object
 from gfn_design.errors import InputError
-from gfn_design.sampling.trajectories import LogRewardFunction, Scored, Trajectories
+from gfn_design.sampling.log_probabilities import StepLogProbs
+from gfn_design.sampling.trajectories import LogRewardFunction, Trajectories
 
-LARGEST = 600.0  # of log-rewards, so that their sum is neither zero nor infinite
+MAX_LOG_REWARD = 600.0  # of log-rewards, so that their sum is neither zero nor infinite
 
 
 class Guide(Described, nn.Module):
@@ -37,7 +38,7 @@ class Guide(Described, nn.Module):
         self,
         environment: Environment,
         trajectories: Trajectories,
-        scored: Scored,
+        scored: StepLogProbs,
         reward: LogRewardFunction,
     ) -> Tensor:
         """log P_G of each step, ``[batch, steps]``; anything where nothing moves.
@@ -77,7 +78,7 @@ class StopGuide(Guide):
                 "StopGuide needs an environment all of whose states are objects, got "
                 f"{environment.describe()}; use RewardGuide for sequences of one length"
             )
-        if environment.copies:
+        if environment.several_states:
             raise InputError(
                 "StopGuide compares the reward of states, and in "
                 f"{environment.describe()} several share the reward of one object"
@@ -87,7 +88,7 @@ class StopGuide(Guide):
         self,
         environment: Environment,
         trajectories: Trajectories,
-        scored: Scored,
+        scored: StepLogProbs,
         reward: LogRewardFunction,
     ) -> Tensor:
         assert scored.log_policy is not None
@@ -133,7 +134,7 @@ class RewardGuide(Guide):
 
     def observe(self, environment: Environment, objects: Tensor, log_reward: Tensor) -> None:
         owner, index = _contained(environment, objects)
-        reward = log_reward.double().clamp(-LARGEST, LARGEST).exp()
+        reward = log_reward.double().clamp(-MAX_LOG_REWARD, MAX_LOG_REWARD).exp()
         self.rewards.index_add_(0, index, reward[owner])
         self.counts.index_add_(0, index, torch.ones_like(index, dtype=torch.float64))
 
@@ -141,7 +142,7 @@ class RewardGuide(Guide):
         self,
         environment: Environment,
         trajectories: Trajectories,
-        scored: Scored,
+        scored: StepLogProbs,
         reward: LogRewardFunction,
     ) -> Tensor:
         n = environment.n_states

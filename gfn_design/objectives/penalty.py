@@ -8,7 +8,7 @@ from torch import Tensor
 from gfn_design.errors import InputError
 
 Shape = Literal["square", "huber", "linex", "cosh"]
-LARGEST = 40.0  # beyond it an exponential goes on along its tangent
+MAX_RESIDUAL = 40.0  # beyond it an exponential goes on along its tangent
 
 
 def penalty(residual: Tensor, shape: Shape) -> Tensor:
@@ -27,10 +27,10 @@ def penalty(residual: Tensor, shape: Shape) -> Tensor:
         size = residual.abs()
         return torch.where(size <= 1, residual.square(), 2 * size - 1)
     if shape == "linex":
-        top = residual.clamp(max=LARGEST)
+        top = residual.clamp(max=MAX_RESIDUAL)
         return 2 * (top.expm1() + top.exp() * (residual - top) - residual)
     size = residual.abs()
-    top = size.clamp(max=LARGEST)
+    top = size.clamp(max=MAX_RESIDUAL)
     return 4 * (top / 2).sinh().square() + 2 * top.sinh() * (size - top)
 
 

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from gfn_design.errors import InputError
 from gfn_design.objectives.actor_critic import ActorCritic
-from gfn_design.sampling.trajectories import Scored
+from gfn_design.sampling.log_probabilities import StepLogProbs
 
-LARGEST = 20.0  # log-ratios beyond it count as it
+MAX_LOG_RATIO = 20.0  # log-ratios beyond it count as it
 
 
 class ClippedPolicy(ActorCritic):
@@ -25,8 +25,8 @@ class ClippedPolicy(ActorCritic):
         log_z: The first estimate of log Z, in nats; None finds it in the first batch.
         min_log_reward: Smaller log-rewards count as this one; None is 50 nats below log of the mean
             reward of the first batch.
-        critic_loss: ``returns`` fits the critic to its targets; ``pieces`` to the balance of all
-            pieces of trajectories.
+        critic_loss: ``returns`` fits the critic to its targets; ``sub_balance`` to the balance of
+            all sub-trajectories.
     """
 
     repeats: ClassVar[bool] = True
@@ -39,17 +39,17 @@ class ClippedPolicy(ActorCritic):
         critic_lambda: float = 1.0,
         log_z: float | None = None,
         min_log_reward: float | None = None,
-        critic_loss: Literal["returns", "pieces"] = "returns",
+        critic_loss: Literal["returns", "sub_balance"] = "returns",
     ) -> None:
         super().__init__(policy_lambda, critic_lambda, log_z, min_log_reward, critic_loss)
         if not 0 < clip < 1:
             raise InputError(f"clip must be between 0 and 1, got {clip}")
         self.clip = clip
 
-    def surrogate(self, now: Scored, then: Scored, advantage: Tensor) -> Tensor:
+    def surrogate(self, now: StepLogProbs, then: StepLogProbs, advantage: Tensor) -> Tensor:
         assert now.log_policy is not None
         assert then.log_policy is not None
-        ratio = (now.log_pf - then.log_pf).clamp(-LARGEST, LARGEST).exp()
+        ratio = (now.log_pf - then.log_pf).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
         clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
         worse = (ratio * advantage).maximum(clipped * advantage)  # of costs
         legal = then.log_policy > -float("inf")

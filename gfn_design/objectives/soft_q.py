@@ -9,7 +9,7 @@ from torch import Tensor
 from gfn_design.errors import InputError
 from gfn_design.objectives.balance import step_flows
 from gfn_design.objectives.base import Objective
-from gfn_design.sampling.trajectories import Scored
+from gfn_design.sampling.log_probabilities import StepLogProbs
 
 
 class SoftQ(Objective):
@@ -30,7 +30,7 @@ class SoftQ(Objective):
             of the first batch.
     """
 
-    head: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
+    value_kind: ClassVar[Literal["critic", "flow", "edges"] | None] = "flow"
     trains_backward: ClassVar[bool] = False
     single_steps: ClassVar[bool] = True
 
@@ -52,7 +52,7 @@ class SoftQ(Objective):
             raise InputError(f"rate must be above 0 and at most 1, got {rate}")
         self.munchausen, self.lowest, self.copy_rate = munchausen, lowest, rate
 
-    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs) -> dict[str, Tensor]:
         kappa = 1 / (1 - self.munchausen)
         bonus = (kappa * then.log_pf).clamp(min=self.lowest)
         following = step_flows(then)[:, 1:]  # log R after the last step

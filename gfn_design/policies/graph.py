@@ -112,7 +112,7 @@ def _layouts(environment: GraphEnvironment, outputs: int) -> list[ActionLayout]:
     if outputs not in known:
         raise InputError(
             f"GraphNetwork decides about actions or gives one value, not {outputs} numbers; leave "
-            "out exploration.heads"
+            "out exploration.members"
         )
     return known[outputs]
 

@@ -1,6 +1,7 @@
 """Who decides: the forward policy, the backward policy and the networks that value states."""
 
 from collections.abc import Callable
+from copy import copy
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ Network = Callable[[Environment, int], nn.Module]
 
 
 class Policy(nn.Module):
-    """Forward policy, backward policy, and the value heads that the objectives need.
+    """Forward policy, backward policy, and the value networks that the objectives need.
 
     A network that nobody trains is not built: its parameters would stop DDP. Where there is but
     one backward action, its probability is one, and no network is built for it.
@@ -27,16 +28,16 @@ class Policy(nn.Module):
             proportion to how many ways lead to each.
         critic: Builds the critic, or the network of log F, if the objective has one.
         backward_critic: Builds the critic of the backward policy, if that has one.
-        heads: Of the forward policy, on one network. The forward policy itself, which is evaluated
-            and designs, has the mean of their logits: the normalised geometric mean of their
-            probabilities.
-        random_prior: To each head's logits those of a fixed random network are added, times this.
+        members: Of an ensemble of forward policies, on one network. The forward policy itself,
+            which is evaluated and designs, has the mean of their logits: the normalised geometric
+            mean of their probabilities.
+        random_prior: To each member's logits those of a fixed random network are added, times this.
         anchored: Keep a second forward policy that is not trained, the `prior`.
 
     Attributes:
         shared: One evaluation gives both policies.
         prior: If there is one, its forward policy takes the place of the backward policy in what
-            objectives see; see `score`.
+            objectives see; see `StepLogProbs`.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Policy(nn.Module):
         backward: str = "uniform",
         critic: Network | None = None,
         backward_critic: Network | None = None,
-        heads: int = 1,
+        members: int = 1,
         random_prior: float = 0.0,
         anchored: bool = False,
     ) -> None:
@@ -58,8 +59,8 @@ class Policy(nn.Module):
         self.environment = environment if backward == "max_entropy" else None
         if self.environment is not None:
             self.environment.log_ways(environment.initial(1))  # says so if there is no formula
-        self.heads, self.random_prior = heads, random_prior
-        logits = heads * self.n_actions
+        self.members, self.random_prior = members, random_prior
+        logits = members * self.n_actions
         self.forward_policy = network(environment, logits + choices * self.shared)
         fixed = network(environment, logits).requires_grad_(False) if random_prior else None
         self.random_policy = fixed
@@ -71,6 +72,12 @@ class Policy(nn.Module):
         if anchored:
             other = Policy(environment, network, "shared" if self.shared else "uniform")
             self.prior = other.requires_grad_(False)
+
+    def without_prior(self) -> "Policy":
+        """The same networks, whose own backward policy is what objectives see."""
+        other = copy(self)
+        other._modules = {**self._modules, "prior": None}
+        return other
 
     def log_probs(
         self, states: Tensor, legal: Tensor, legal_backward: Tensor
@@ -88,21 +95,21 @@ class Policy(nn.Module):
 
     def forward_logits(self, states: Tensor) -> Tensor:
         """What `forward_log_probs` normalises: ``[batch, n_actions]``."""
-        if self.heads > 1:
-            return self.head_logits(states).mean(1)
+        if self.members > 1:
+            return self.member_logits(states).mean(1)
         logits: Tensor = self.forward_policy(states)
         return logits[:, : self.n_actions]
 
-    def head_logits(self, states: Tensor) -> Tensor:
-        """The logits of each head, its prior's among them: ``[batch, heads, n_actions]``."""
+    def member_logits(self, states: Tensor) -> Tensor:
+        """The logits of each member, its prior's among them: ``[batch, members, n_actions]``."""
         logits: Tensor = self.forward_policy(states)
         if self.random_policy is not None:
             logits = logits + self.random_prior * self.random_policy(states)
-        return logits.unflatten(1, (self.heads, self.n_actions))
+        return logits.unflatten(1, (self.members, self.n_actions))
 
-    def head_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
-        """log P_F of every action by each head: ``float[batch, heads, n_actions]``."""
-        return masked_log_softmax(self.head_logits(states).float(), legal[:, None])
+    def member_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
+        """log P_F of every action by each member: ``float[batch, members, n_actions]``."""
+        return masked_log_softmax(self.member_logits(states).float(), legal[:, None])
 
     def backward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
         """log P_B of every backward action: ``float[batch, n_backward_actions]``."""

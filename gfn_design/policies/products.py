@@ -14,9 +14,9 @@ FEW_COLUMNS = 96  # up to so many, a one-hot product is
 FEW_COMPILED = 256  # likewise for gradients in a compiled graph, which add up rows one by one
 NARROW = 64  # a product of so many columns is fast, as is one
 WIDE, LANES = 16, 8  # of at least so many, if they are a multiple of this
-MANY = 128  # rows of a product that without a compiler gain by being made as wide
-FEW_ROWS = 128  # a product of fewer rows is taken in pieces, one for each thread,
-PIECE = 64  # of at least so many columns
+WIDENED_ROWS = 128  # rows of a product that without a compiler gain by being made as wide
+FEW_ROWS = 128  # a product of fewer rows is taken in blocks of columns, one for each thread,
+BLOCK_COLUMNS = 64  # of at least so many columns
 
 
 class SlotEmbedding(nn.Module):
@@ -95,34 +95,34 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     call of a sum like this, which copies the bias into place first, so that it must not see one.
     """
     compiling, outputs = torch.compiler.is_compiling(), weight.shape[1]
-    if compiling or len(x) >= MANY:
+    if compiling or len(x) >= WIDENED_ROWS:
         weight = _widened(weight)
         if weight.shape[1] > outputs:
             return (x @ weight)[:, :outputs] + bias
     if compiling:
-        return (_in_pieces(x, weight)[None] + bias)[0]
+        return (_in_column_blocks(x, weight)[None] + bias)[0]
     return torch.addmm(bias, x, weight)
 
 
-def _in_pieces(x: Tensor, weight: Tensor) -> Tensor:
+def _in_column_blocks(x: Tensor, weight: Tensor) -> Tensor:
     """``x @ weight``, of few rows as a product of some columns for each thread.
 
     One product of few rows keeps two threads busy for little more than half of the time.
     """
-    outputs, pieces = weight.shape[1], _threads()
+    outputs, blocks = weight.shape[1], _threads()
     pays = (
-        pieces > 1
+        blocks > 1
         and x.device.type == "cpu"
-        and not torch.is_grad_enabled()  # the gradient would be of pieces as well, to be added up
-        and outputs % pieces == 0
-        and outputs // pieces >= PIECE
+        and not torch.is_grad_enabled()  # the gradient would be of blocks as well, to be added up
+        and outputs % blocks == 0
+        and outputs // blocks >= BLOCK_COLUMNS
         # A graph of any number of rows would be compiled anew for few and for many, if it asked.
         and statically_known_true(len(x) < FEW_ROWS)
     )
     if not pays:
         return x @ weight
-    columns = weight.unflatten(1, (pieces, -1)).transpose(0, 1)
-    return torch.bmm(x.expand(pieces, *x.shape), columns).transpose(0, 1).flatten(1)
+    columns = weight.unflatten(1, (blocks, -1)).transpose(0, 1)
+    return torch.bmm(x.expand(blocks, *x.shape), columns).transpose(0, 1).flatten(1)
 
 
 @torch.compiler.assume_constant_result

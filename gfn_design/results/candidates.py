@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import estimated_log_probability
+from gfn_design.sampling.histories import sample_backward
 from gfn_design.sampling.noise import CANDIDATES
-from gfn_design.sampling.rollout import sample_backward
 from gfn_design.sampling.seen_objects import object_keys
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def draw_candidates(module: "Designer", n: int, draw: int = 0) -> tuple[list[Can
         drawn = _affordable(module, drawn)
     objects = drawn.states[:, -1].to(module.device)
     score, log_reward = module.score_objects(objects)
-    log_probability = estimated_log_probability(module, objects) + environment.log_copies(objects)
+    log_probability = estimated_log_probability(
+        module, objects
+    ) + environment.log_states_per_object(objects)
     smiles: list[str | None] = [None] * len(objects)
     paths = smiles
     if environment.molecules:

@@ -12,7 +12,7 @@ from gfn_design.rewards.properties import alerts
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
-TOP = 100  # of the best molecules, which a summary is about
+N_BEST = 100  # of the best molecules, which a summary is about
 RADIUS, BITS = 2, 2048  # of Morgan fingerprints, which similarity is measured by
 
 
@@ -68,8 +68,8 @@ def summary(smiles: Sequence[str], scores: Sequence[float]) -> dict[str, float]:
     """
     scaffolds = {text for text in _scaffolds(_read(smiles)) if text}
     return {
-        "top_score": float(np.mean(scores[:TOP])),
-        "top_diversity": diversity(smiles[:TOP]),
+        "top_score": float(np.mean(scores[:N_BEST])),
+        "top_diversity": diversity(smiles[:N_BEST]),
         "scaffolds": float(len(scaffolds)),
     }
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gfn_design.designer import Designer
 
 LOGO_CANDIDATES = 100  # the best ones, which a logo is made of
-MANY = 8  # more methods than that have their names beside the picture
+MAX_IN_LEGEND = 8  # more methods than that have their names beside the picture
 DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 
 
@@ -110,7 +110,7 @@ def plot_comparison(curves: dict[str, tuple[list[int], list[list[float]]]], ax: 
         curves: Method -> trajectories, and for each run its numbers there.
         ax: Where.
     """
-    many = len(curves) > MANY
+    many = len(curves) > MAX_IN_LEGEND
     families: dict[str, int] = {}  # first part of a name -> how many there were
     for method, (x, runs) in curves.items():
         family = method.rpartition("-")[0] or method

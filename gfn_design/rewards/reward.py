@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gfn_design.errors import InputError
 
-LARGEST = 1e30  # of exponents, scales, bounds: far beyond use, and float32 still holds it
+MAX_NUMBER = 1e30  # of exponents, scales, bounds: far beyond use, and float32 still holds it
 
 
 class Reward(nn.Module):
@@ -39,8 +39,8 @@ class Reward(nn.Module):
             raise InputError(f"maximum must exceed {minimum or 0}, got {maximum}")
         options = {"exponent": exponent, "scale": scale, "minimum": minimum, "maximum": maximum}
         for name, value in options.items():
-            if value is not None and not -LARGEST <= value <= LARGEST:
-                raise InputError(f"{name} must lie within ±{LARGEST:g}, got {value}")
+            if value is not None and not -MAX_NUMBER <= value <= MAX_NUMBER:
+                raise InputError(f"{name} must lie within ±{MAX_NUMBER:g}, got {value}")
         self.score, self.exponent, self.log_scale = score, exponent, math.log(scale)
         self.minimum, self.maximum = minimum, maximum
 
@@ -66,8 +66,8 @@ class LogReward(Reward):
     def __init__(self, score: nn.Module, temperature: float = 1.0) -> None:
         if not temperature > 0:
             raise InputError(f"temperature must be positive, got {temperature}")
-        if not 1 / LARGEST <= temperature <= LARGEST:
-            raise InputError(f"temperature must be at most {LARGEST:g}, got {temperature}")
+        if not 1 / MAX_NUMBER <= temperature <= MAX_NUMBER:
+            raise InputError(f"temperature must be at most {MAX_NUMBER:g}, got {temperature}")
         super().__init__(score, exponent=1 / temperature)
 
     def log_of(self, score: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from gfn_design.rewards.answers import Row, ScoringError
 from gfn_design.rewards.asker import Asker, DoubtError, Policy, Worker
 from gfn_design.rewards.store import NAME, ScoreStore
 
-LONG = 1.0  # seconds: what takes longer is asked for in pieces, each of which is kept
+LONG = 1.0  # seconds: what takes longer is asked for in portions, each of which is kept
 CHEAP = 1e-3  # seconds for a text; what takes less is sooner found again than looked up
 
 
@@ -72,7 +72,7 @@ class Scorer:
         self._asked: set[int] = set()  # hashes of the texts asked for so far
         self._asked_anew = 0  # without a cache
         self._seconds = 0.0  # that the latest texts took each
-        self._pieces = _Pieces()
+        self._portions = _Portions()
 
     @property
     def scored(self) -> int:
@@ -160,11 +160,11 @@ class Scorer:
         """Some of the texts, the first: as many as are worth losing if this process is killed."""
         some, began = texts, monotonic()
         if not self._keeps_each() and self.store is not None:
-            some = texts[: max(len(self.asker.workers), self._pieces.size)]
+            some = texts[: max(len(self.asker.workers), self._portions.size)]
         found = dict(zip(some, self.asker(some), strict=True))
         took = monotonic() - began
         self._seconds = took / len(found)
-        self._pieces.learn(len(found), took)
+        self._portions.learn(len(found), took)
         if self.store is not None and (shared or self._is_worth_keeping()):
             self.store.add(found, self.asker.names)
         return found
@@ -235,7 +235,7 @@ class Scorer:
             self.store.close()
 
 
-class _Pieces:
+class _Portions:
     """How many texts to ask for in one go, so that a kill loses about a second's worth.
 
     Pieces are halved while that makes them quicker: where a call takes as long for one text as for
@@ -247,7 +247,7 @@ class _Pieces:
 
     def __init__(self) -> None:
         self.size = sys.maxsize
-        self._least = 1  # smaller pieces are no quicker
+        self._least = 1  # smaller portions are no quicker
         self._larger = (0, 0.0)  # a number of texts, and the seconds they took
 
     def learn(self, n: int, took: float) -> None:

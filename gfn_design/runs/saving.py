@@ -26,7 +26,7 @@ class SaveLast(Checkpoint):
         stops: Who may want to stop.
     """
 
-    sees_bursts = True  # it need not see every batch
+    sees_several_batches = True  # it need not see every batch
 
     def __init__(
         self, path: Path, every: int, seconds: float = 60.0, stops: Stops | None = None

@@ -40,3 +40,14 @@ def distinct(environment: Environment, states: Tensor, real: Tensor) -> tuple[Te
     where = (real.flatten().cumsum(0) - 1).clamp(min=0)
     some = every[real.flatten()]
     return some if len(some) else every[:1], where.view(real.shape)  # which points at something
+
+
+def at_steps(values: Tensor, rows: Tensor) -> Tensor:
+    """The value of the state at each step, of values of states and the states' rows."""
+    return values.float().gather(0, rows.flatten()).view(rows.shape)
+
+
+def picked(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``table[rows, columns]``; `gather` has the cheaper gradient."""
+    flat = (rows * table.shape[1] + columns).flatten()
+    return table.flatten().gather(0, flat).view(rows.shape)

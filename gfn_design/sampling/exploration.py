@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gfn_design.described import Described
 from gfn_design.errors import InputError
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.rollout import Sampler
+from gfn_design.sampling.trajectories import Sampler
 
 
 class Exploration(Described, nn.Module):
@@ -16,18 +16,18 @@ class Exploration(Described, nn.Module):
 
     An objective that learns from any trajectory (`Objective.on_policy` is false) stays right.
 
-    With several heads it is Thompson sampling (Rector-Brooks et al. 2023): a trajectory follows one
-    head of the policy from its first step to its last, and each head learns from it with
-    probability `share`. So heads differ where little is known. All have log Z, flows and the
+    With an ensemble it is Thompson sampling (Rector-Brooks et al. 2023): a trajectory follows one
+    member of it from its first step to its last, and each member learns from it with
+    probability `share`. So members differ where little is known. All have log Z, flows and the
     backward policy in common.
 
     Args:
         epsilon: Share of the steps that choose evenly among legal actions, at first.
         temperature: Log-probabilities are divided by it, at first; above 1 flattens the policy.
         decay: Factor of epsilon, and of what the temperature is above 1, after each batch.
-        heads: Of the forward policy; see `Policy`.
-        share: Of the trajectories, which each head learns from, above 0 and at most 1.
-        random_prior: How much of a fixed random network is added to the logits of each head. The
+        members: Of an ensemble of forward policies on one network, each with logits of its own.
+        share: Of the trajectories, which each member learns from, above 0 and at most 1.
+        random_prior: How much of a fixed random network is added to the logits of each member. The
             logits of a network are about 0.1 when it is new.
     """
 
@@ -39,7 +39,7 @@ class Exploration(Described, nn.Module):
         epsilon: float = 0.0,
         temperature: float = 1.0,
         decay: float = 0.99,
-        heads: int = 1,
+        members: int = 1,
         share: float = 0.5,
         random_prior: float = 0.0,
     ) -> None:
@@ -49,13 +49,18 @@ class Exploration(Described, nn.Module):
             raise InputError(
                 f"epsilon and decay must be from 0 to 1 and temperature positive, got {given}"
             )
-        if heads < 1 or not 0 < share <= 1 or random_prior < 0 or (random_prior and heads < 2):
-            given = f"{heads}, {share} and {random_prior}"
+        if members < 1 or not 0 < share <= 1 or random_prior < 0 or (random_prior and members < 2):
+            given = f"{members}, {share} and {random_prior}"
             raise InputError(
-                "heads must be at least 1, share above 0 and at most 1, and random_prior not "
-                f"negative, and 0 with one head; got {given}"
+                "members must be at least 1, share above 0 and at most 1, and random_prior not "
+                f"negative, and 0 with one member; got {given}"
             )
-        self.decay, self.heads, self.share, self.random_prior = decay, heads, share, random_prior
+        self.decay, self.members, self.share, self.random_prior = (
+            decay,
+            members,
+            share,
+            random_prior,
+        )
         self.register_buffer("epsilon", torch.tensor(float(epsilon)))
         self.register_buffer("excess", torch.tensor(temperature - 1.0))
 
@@ -65,24 +70,24 @@ class Exploration(Described, nn.Module):
         self.excess.mul_(self.decay)
 
     def lots(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw which head each trajectory follows, and which heads learn from it.
+        """Draw which member each trajectory follows, and which members learn from it.
 
         Args:
-            uniform: The randomness, ``float[batch, heads + 1]`` in [0, 1).
+            uniform: The randomness, ``float[batch, members + 1]`` in [0, 1).
 
         Returns:
-            ``int64[batch]`` and ``bool[batch, heads]``, in which at least one is true.
+            ``int64[batch]`` and ``bool[batch, members]``, in which at least one is true.
         """
         learns = uniform[:, 1:] < self.share
-        return (uniform[:, 0] * self.heads).long(), learns | ~learns.any()
+        return (uniform[:, 0] * self.members).long(), learns | ~learns.any()
 
 
 @runtime_checkable
-class HasHeads(Protocol):
-    """What has several heads: a policy, or one that explores."""
+class Ensemble(Protocol):
+    """Several forward policies: a policy of several members, or one that explores."""
 
-    def head_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
-        """log P_F of every action by each head: ``float[batch, heads, n_actions]``."""
+    def member_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
+        """log P_F of every action by each member: ``float[batch, members, n_actions]``."""
 
 
 class Explorer:
@@ -100,9 +105,9 @@ class Explorer:
         """See `Policy`."""
         return self._explored(self.policy.forward_log_probs(states, legal), legal)
 
-    def head_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
-        """The same of each head; see `Policy`."""
-        log_probs = cast(HasHeads, self.policy).head_log_probs(states, legal)
+    def member_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
+        """The same of each member; see `Policy`."""
+        log_probs = cast(Ensemble, self.policy).member_log_probs(states, legal)
         return self._explored(log_probs, legal[:, None])
 
     def _explored(self, log_probs: Tensor, legal: Tensor) -> Tensor:
@@ -113,19 +118,19 @@ class Explorer:
 
 
 class FollowsMember:
-    """A policy's place in `sample` and `score`: each trajectory follows one of the policy's heads.
+    """A policy's place: each trajectory follows one member of an ensemble.
 
     Args:
-        policy: Of several heads.
-        member: Which head each trajectory follows, ``int64[batch]``.
+        policy: Of several members.
+        member: Which member each trajectory follows, ``int64[batch]``.
     """
 
-    def __init__(self, policy: HasHeads, member: Tensor) -> None:
+    def __init__(self, policy: Ensemble, member: Tensor) -> None:
         self.policy, self.member = policy, member
 
     @property
     def prior(self) -> None:
-        """There is none for several heads."""
+        """There is none for an ensemble."""
         return
 
     def keep(self, rows: Tensor) -> "FollowsMember":
@@ -133,9 +138,9 @@ class FollowsMember:
         return FollowsMember(self.policy, self.member[rows])
 
     def forward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
-        """log P_F by the head of each row."""
+        """log P_F by the member of each row."""
         rows = torch.arange(len(states), device=states.device)
-        return self.policy.head_log_probs(states, legal)[rows, self.member]
+        return self.policy.member_log_probs(states, legal)[rows, self.member]
 
     def backward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
         """The backward policy is one for all."""
@@ -146,5 +151,5 @@ class FollowsMember:
         return cast(Policy, self.policy).value(states)
 
     def backward_value(self, states: Tensor) -> Tensor | None:
-        """What learns has one head."""
+        """What learns backwards is no ensemble."""
         return None

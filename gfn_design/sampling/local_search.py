@@ -9,8 +9,14 @@ from gfn_design.described import Described
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.rollout import Sampler, sample, sample_backward
-from gfn_design.sampling.trajectories import LogRewardFunction, Trajectories, concatenate
+from gfn_design.sampling.histories import sample_backward
+from gfn_design.sampling.trajectories import (
+    LogRewardFunction,
+    Sampler,
+    Trajectories,
+    concatenate,
+    sample,
+)
 from gfn_design.tensors import where_rows
 
 

@@ -11,7 +11,7 @@ from gfn_design.errors import InputError
 
 # Streams that never share a draw.
 TRAINING, EVALUATION, CANDIDATES, HISTORIES, REPLAYED, CHOICES, SEARCHED, HELD_OUT = range(8)
-KNOWN, HEADS = 8, 9
+KNOWN, MEMBERS = 8, 9
 SEEDS = 256
 
 
@@ -23,7 +23,7 @@ def seed_of(given: int | None) -> int:
     """
     seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if given is None else given
     if seed < 0:
-        raise InputError(f"seed must not be negative, got {seed}")
+        raise InputError(f"draw_seed must not be negative, got {seed}")
     return seed
 
 

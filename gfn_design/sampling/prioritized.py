@@ -11,17 +11,17 @@ from gfn_design.policies.policy import Policy
 from gfn_design.sampling.replay import Replay
 from gfn_design.sampling.trajectories import Trajectories
 
-SMALLEST = 1e-6  # added to an error, so that every step may be drawn again
+MIN_ERROR = 1e-6  # added to an error, so that every step may be drawn again
 
 
 def steps_of(drawn: Trajectories) -> tuple[Trajectories, Tensor]:
-    """Every step of some trajectories, as a piece of two steps, and which of the two it is.
+    """Every step of some trajectories in a transition of two steps, and which of the two it is.
 
-    A step needs the value of the state that it enters, which the piece's next step leaves; the
+    A step needs the value of the state that it enters, which its next step leaves; the
     last step of a trajectory comes with the one before it, if there is one.
 
     Returns:
-        The pieces, and ``int64[pieces]``, 0 or 1.
+        The transitions, and ``int64[transitions]``, 0 or 1.
     """
     states, actions, backward_actions, alive, log_reward = drawn
     row, time = alive.nonzero(as_tuple=True)
@@ -30,14 +30,14 @@ def steps_of(drawn: Trajectories) -> tuple[Trajectories, Tensor]:
     at = start[:, None] + torch.arange(3 if steps > 1 else 2, device=row.device)
     row, real = row[:, None], at[:, :-1] < length
     edge = at[:, :-1].clamp(max=steps - 1)
-    pieces = Trajectories(
+    transitions = Trajectories(
         states[row, at.clamp(max=steps)],
         actions[row, edge].where(real, 0),
         backward_actions[row, edge].where(real, 0),
         real,
         log_reward[row[:, 0]],
     )
-    return pieces, time - start
+    return transitions, time - start
 
 
 class PrioritizedReplay(Replay):
@@ -68,7 +68,7 @@ class PrioritizedReplay(Replay):
                 f"exponent must not be negative and anneal at least 1, got {exponent} and {anneal}"
             )
         self.exponent, self.anneal = exponent, anneal
-        self.pieces: list[Tensor] = []  # of `steps_of`, `capacity` rows each
+        self.transitions: list[Tensor] = []  # of `steps_of`, `capacity` rows each
         self.scale = torch.zeros(capacity, dtype=torch.float64)  # error^exponent
         self.count, self.updates, self.largest = 0, 0, 1.0
         self.rows = torch.zeros(0, dtype=torch.int64)  # drawn last
@@ -77,18 +77,18 @@ class PrioritizedReplay(Replay):
         return min(self.count, self.capacity)
 
     def keep(self, drawn: Trajectories) -> None:
-        pieces, which = steps_of(drawn)
-        new = [x[-self.capacity :] for x in (*pieces, which)]
+        transitions, which = steps_of(drawn)
+        new = [x[-self.capacity :] for x in (*transitions, which)]
         self._room(new)
         place = self.count + torch.arange(len(new[0]), device=new[0].device)
-        for kept, x in zip(self.pieces, new, strict=True):
+        for kept, x in zip(self.transitions, new, strict=True):
             kept[place % self.capacity] = x
         self.scale[place % self.capacity] = self.largest**self.exponent
         self.count += len(place)
 
     def _room(self, like: list[Tensor]) -> None:
-        if not self.pieces:
-            self.pieces = [x.new_zeros(self.capacity, *x.shape[1:]) for x in like]
+        if not self.transitions:
+            self.transitions = [x.new_zeros(self.capacity, *x.shape[1:]) for x in like]
 
     def recall(
         self, environment: Environment, policy: Policy, which: Tensor, uniform: Tensor
@@ -99,33 +99,37 @@ class PrioritizedReplay(Replay):
         beta = min(1.0, self.updates / self.anneal)
         weight = (n * scale[rows] / upper[-1]) ** -beta
         self.rows, self.updates = rows, self.updates + 1
-        *fields, step = (x[rows] for x in self.pieces)
-        pieces = Trajectories(*fields)
-        weights = torch.zeros_like(pieces.alive, dtype=torch.float32)
+        *fields, step = (x[rows] for x in self.transitions)
+        transitions = Trajectories(*fields)
+        weights = torch.zeros_like(transitions.alive, dtype=torch.float32)
         weights[torch.arange(len(rows), device=rows.device), step] = (weight / weight.max()).to(
             weights
         )
-        return pieces, weights
+        return transitions, weights
 
-    def learned(self, errors: Tensor) -> None:
-        """Take note of the errors, ``[size, 2]``, of the pieces drawn last."""
-        step = self.pieces[-1][self.rows]
-        error = errors.gather(1, step[:, None])[:, 0].abs() + SMALLEST
+    def note_errors(self, errors: Tensor) -> None:
+        """Take note of the errors, ``[size, 2]``, of the transitions drawn last."""
+        step = self.transitions[-1][self.rows]
+        error = errors.gather(1, step[:, None])[:, 0].abs() + MIN_ERROR
         self.scale[self.rows] = error.double() ** self.exponent
         self.largest = max(self.largest, float(error.max()))
 
+    def forget(self) -> None:
+        self.transitions, self.count, self.largest = [], 0, 1.0
+        self.scale = torch.zeros_like(self.scale)
+
     def to(self, device: torch.device) -> None:
-        self.pieces = [x.to(device) for x in self.pieces]
+        self.transitions = [x.to(device) for x in self.transitions]
         self.scale, self.rows = self.scale.to(device), self.rows.to(device)
 
     def state_dict(self) -> dict[str, Any]:
-        kept = [x[: len(self)].clone() for x in (*self.pieces, self.scale)]
+        kept = [x[: len(self)].clone() for x in (*self.transitions, self.scale)]
         counts = {"count": self.count, "updates": self.updates, "largest": self.largest}
         return {"kept": kept, **counts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        *pieces, scale = state["kept"]
-        self._room(pieces)
-        for kept, x in zip([*self.pieces, self.scale], [*pieces, scale], strict=True):
+        *transitions, scale = state["kept"]
+        self._room(transitions)
+        for kept, x in zip([*self.transitions, self.scale], [*transitions, scale], strict=True):
             kept[: len(x)] = x
         self.count, self.updates, self.largest = state["count"], state["updates"], state["largest"]

@@ -10,7 +10,7 @@ from gfn_design.environments.base import Environment
 from gfn_design.environments.numbering import state_hash
 from gfn_design.errors import InputError
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.rollout import sample_backward
+from gfn_design.sampling.histories import sample_backward
 from gfn_design.sampling.trajectories import Trajectories
 from gfn_design.tensors import one_of_each
 
@@ -65,11 +65,15 @@ class Replay(Described):
 
         Returns:
             Trajectories, and None if they are learned from beside the new ones, or
-            ``Scored.weight`` if instead of those.
+            ``StepLogProbs.weight`` if instead of those.
         """
         objects, log_reward = self.pick(which)
         history = sample_backward(environment, policy, objects, uniform)
         return history._replace(log_reward=log_reward), None
+
+    def forget(self) -> None:
+        """Keep nothing of what was drawn so far."""
+        self.objects, self.log_reward = self.objects[:0], self.log_reward[:0]
 
     def add(self, objects: Tensor, log_reward: Tensor) -> None:
         """Keep objects, ``int64[batch, *state_shape]``, with their log R, ``float[batch]``."""

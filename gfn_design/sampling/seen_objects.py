@@ -16,7 +16,7 @@ def object_keys(environment: Environment, objects: Tensor) -> Tensor:
     Where several states are one object, the hash is that of its text. Two of a million objects
     share a hash with a probability of about 3e-8.
     """
-    if environment.copies:
+    if environment.several_states:
         keys = [text_hash(text) for text in environment.decode(objects)]
         return torch.tensor(keys, dtype=torch.int64, device=objects.device)
     if environment.n_states is not None:

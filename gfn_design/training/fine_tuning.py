@@ -17,10 +17,11 @@ from gfn_design.files.run_folder import CONFIG
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.objectives.penalty import penalty
 from gfn_design.policies.policy import Policy
+from gfn_design.sampling.histories import sample_backward
 from gfn_design.sampling.noise import KNOWN, TRAINING, uniform_noise
-from gfn_design.sampling.rollout import sample_backward
 from gfn_design.sampling.trajectories import Trajectories
-from gfn_design.training.losses import log_z_of, total_loss
+from gfn_design.training.engine import total_loss
+from gfn_design.training.extras import log_z_of
 from gfn_design.training.rewarding import calibrate
 from gfn_design.training.trust_region import TrustRegion
 
@@ -85,7 +86,7 @@ class FineTuning(Described):
     ) -> None:
         """Refuse what does not go together."""
         name = type(objective).__name__
-        if self.anchored and (objective.head == "edges" or objective.scores_states):
+        if self.anchored and (objective.value_kind == "edges" or objective.scores_states):
             raise InputError(
                 f"{name} has no place for a prior; take way: all, or an objective such as "
                 "TrajectoryBalance"
@@ -123,7 +124,7 @@ class FineTuning(Described):
         if self.known is not None:
             self.objects = self._read_known(module, self.known)
         shape = (module.batch_size, module.environment.max_steps)  # the first batch, on all ranks
-        noise = uniform_noise(shape, module.device, module.seed, TRAINING, 0, 0)
+        noise = uniform_noise(shape, module.device, module.draw_seed, TRAINING, 0, 0)
         drawn = module.engine.sample(module.policy, noise)
         fit_to(module, drawn._replace(log_reward=module.learned_reward()(drawn.objects)))
         module.tally.reward_calls += module.batch_size
@@ -214,12 +215,14 @@ class FineTuning(Described):
         self.log_reward = self.log_reward.to(module.device)
         environment, policy = module.environment, module.policy
         shape = (self.known_size, environment.max_steps + 1)
-        noise = uniform_noise(shape, module.device, module.seed, KNOWN, module.global_rank, update)
+        noise = uniform_noise(
+            shape, module.device, module.draw_seed, KNOWN, module.global_rank, update
+        )
         row = (noise[:, 0] * len(self.objects)).long()
         walked = sample_backward(environment, policy, self.objects[row], noise[:, 1:])
         log_z = log_z_of(environment, policy, module.objective)
-        scored = module.engine.score(policy, walked)
-        residual = log_z + (scored.log_pf - scored.log_pb.detach()).sum(1) - self.log_reward[row]
+        steps = module.engine.log_probabilities(policy, walked)
+        residual = log_z + (steps.log_pf - steps.log_pb.detach()).sum(1) - self.log_reward[row]
         return {"known": penalty(residual, "huber").mean()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -245,12 +248,12 @@ def fit_to(module: "GFlowNet", drawn: Trajectories) -> None:
     policy, objective = module.policy, module.objective
     with torch.no_grad():
         module.tally.check_rewards(drawn.objects, drawn.log_reward)
-        scored = module.engine.score(policy, drawn)
-        calibrate(objective, scored, lambda x: x)  # all ranks have the same batch
+        steps = module.engine.log_probabilities(policy, drawn)
+        calibrate(objective, steps, lambda x: x)  # all ranks have the same batch
         rescaled = module.learned_reward().rescaled(drawn.log_reward, drawn.objects)
         drawn = drawn._replace(log_reward=rescaled)
-        if objective.head not in ("flow", "edges"):
-            of_each = drawn.log_reward + (scored.log_pb - scored.log_pf).sum(1)
+        if objective.value_kind not in ("flow", "edges"):
+            of_each = drawn.log_reward + (steps.log_pb - steps.log_pf).sum(1)
             objective.log_z.fill_(of_each.mean())
     if policy.critic is None:
         return
@@ -258,7 +261,7 @@ def fit_to(module: "GFlowNet", drawn: Trajectories) -> None:
     optimizer = Adam(parameters, FIT_RATE)
     with torch.enable_grad():
         for _ in range(FITS):
-            now = module.engine.score(policy, drawn, all_actions=objective.needs_policy)
+            now = module.engine.log_probabilities(policy, drawn, all_actions=objective.needs_policy)
             loss = total_loss(objective(now, now.detach()))
             gradients = torch.autograd.grad(loss, parameters)
             for parameter, gradient in zip(parameters, gradients, strict=True):

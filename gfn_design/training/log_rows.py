@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gfn_design.training.losses import Losses
+from gfn_design.training.engine import Losses
 from gfn_design.training.rewarding import LearnedReward
 from gfn_design.training.tally import Tally
 from gfn_design.training.task import Task
@@ -41,7 +41,9 @@ def row_of(
         losses: By name.
     """
     # As it is learned from, but of the object.
-    log_reward = log_reward + task.log_copies(objects).float() + reward.objective.log_scale
+    log_reward = (
+        log_reward + task.log_states_per_object(objects).float() + reward.objective.log_scale
+    )
     columns: dict[str, Tensor | float] = {
         "trajectories": float(tally.trajectories),
         "reward": log_reward.exp().mean(),

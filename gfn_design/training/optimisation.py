@@ -22,14 +22,14 @@ def policy_of(setting: Setting, networks: Networks) -> Policy:
     environment, objective, backward, batches, _, fine_tune = setting
     several = environment.n_backward_actions > 1
     learns_by = backward.learns_by if several else None
-    value = {"critic": networks.critic, "flow": networks.network}.get(objective.head or "")
+    value = {"critic": networks.critic, "flow": networks.network}.get(objective.value_kind or "")
     return Policy(
         environment,
         networks.network,
         backward.kind,
         value,
         networks.critic if learns_by is not None and learns_by.needs_critic else None,
-        setting.heads,
+        setting.members,
         batches.exploration.random_prior if batches.exploration else 0.0,
         fine_tune is not None and fine_tune.anchored,
     )
@@ -54,7 +54,7 @@ def parameter_groups(
         if not parameter.requires_grad:  # a random prior, or frozen
             continue
         critic = name.startswith("backward_critic.") or (
-            name.startswith("critic.") and objective.head == "critic"
+            name.startswith("critic.") and objective.value_kind == "critic"
         )
         groups["critic" if critic else "policy"].append(parameter)
     groups["log_z"] += objective.parameters()

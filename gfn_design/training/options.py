@@ -144,6 +144,8 @@ class Speed:
     """What makes training faster; results are the same up to rounding.
 
     Args:
+        fast: Take the fast paths; false takes the plain one, one call after another as
+            `gfn_design.training.engine` says, to follow a step or to look for a fault.
         compiled: Compile the training step where lengths are fixed, else its parts; that takes from
             ten seconds to two minutes at the first batches, the others are faster.
         batches_per_step: Batches that one step of Lightning may carry where they are fast, on one
@@ -151,10 +153,13 @@ class Speed:
             batches.
     """
 
+    fast: bool = True
     compiled: bool = False
     batches_per_step: int = 50
 
     def __post_init__(self) -> None:
+        if self.compiled and not self.fast:
+            raise InputError("speed: what is compiled is fast; set fast: true or compiled: false")
         if self.batches_per_step < 1:
             given = self.batches_per_step
             raise InputError(f"speed.batches_per_step must be at least 1, got {given}")

@@ -12,11 +12,11 @@ from gfn_design.errors import InputError
 from gfn_design.objectives.base import Objective
 from gfn_design.ranks import together, world
 from gfn_design.rewards.reward import Reward
-from gfn_design.sampling.trajectories import Scored
+from gfn_design.sampling.log_probabilities import StepLogProbs
 
 _log = logging.getLogger(__name__)
-MANY = 0.1  # of a batch
-MOST = 1.0  # nats by which the scale may be above the mean of its estimates
+WARNED_SHARE = 0.1  # of a batch
+MAX_ABOVE_MEAN = 1.0  # nats by which the scale may be above the mean of its estimates
 REJECTED = 20.0  # nats less for objects that the environment rejects
 
 
@@ -29,7 +29,7 @@ class LearnedReward(nn.Module):
         reward: log R of objects.
         environment: What is built.
         objective: Knows floor and scale.
-        log_copies: How many states share the reward of each object, in nats.
+        log_states_per_object: How many states share the reward of each object, in nats.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class LearnedReward(nn.Module):
         reward: Callable[[Tensor], Tensor],
         environment: Environment,
         objective: Objective,
-        log_copies: Callable[[Tensor], Tensor],
+        log_states_per_object: Callable[[Tensor], Tensor],
     ) -> None:
         super().__init__()
         self.reward, self.environment, self.objective = reward, environment, objective
-        self.log_copies = log_copies
+        self.log_states_per_object = log_states_per_object
         self.said = False
 
     def forward(self, states: Tensor) -> Tensor:
@@ -66,8 +66,8 @@ class LearnedReward(nn.Module):
         taken = torch.zeros_like(log_reward)
         if self.environment.rejects or self.environment.weighs:
             taken = taken - log_weight_of(self.environment, states).to(taken)
-        if self.environment.copies:
-            taken = taken + self.log_copies(states).to(taken)
+        if self.environment.several_states:
+            taken = taken + self.log_states_per_object(states).to(taken)
         return taken
 
     def floored(self, log_reward: Tensor) -> float:
@@ -78,7 +78,7 @@ class LearnedReward(nn.Module):
         """
         floor = float(self.objective.floor)
         share = float((log_reward <= floor + 1e-4).float().mean())
-        if share > MANY and not self.said:
+        if share > WARNED_SHARE and not self.said:
             self.said = True
             _log.warning(
                 "%.0f %% of the objects of a batch have a log-reward below %.4g nats and are "
@@ -91,17 +91,19 @@ class LearnedReward(nn.Module):
 
 
 @torch.no_grad()
-def calibrate(objective: Objective, first: Scored, gather: Callable[[Tensor], Tensor]) -> None:
+def calibrate(
+    objective: Objective, first: StepLogProbs, gather: Callable[[Tensor], Tensor]
+) -> None:
     """Find the scale of rewards, if it was not given, by a first batch of trajectories.
 
     Args:
         objective: Remembers it.
-        first: Scored by the policy that drew them, with log R of what they built.
+        first: StepLogProbs by the policy that drew them, with log R of what they built.
         gather: Collects from all ranks.
     """
     of_each = gather(objective.scale_of(first)).double().flatten()
     # log of the mean of exp: its first two terms, as a few good objects must not decide alone.
-    more = (of_each.var(correction=0) / 2).clamp(max=MOST)
+    more = (of_each.var(correction=0) / 2).clamp(max=MAX_ABOVE_MEAN)
     log_reward = gather(first.log_reward).double().flatten()
     mean_reward = log_reward.logsumexp(0) - math.log(len(log_reward))
     objective.calibrate(of_each.mean() + more, mean_reward)

@@ -32,9 +32,9 @@ class Setting(NamedTuple):
     fine_tune: "FineTuning | None"
 
     @property
-    def heads(self) -> int:
-        """Of the forward policy."""
-        return 1 if self.batches.exploration is None else self.batches.exploration.heads
+    def members(self) -> int:
+        """Of an ensemble of forward policies."""
+        return 1 if self.batches.exploration is None else self.batches.exploration.members
 
 
 def check(setting: Setting) -> None:
@@ -44,7 +44,7 @@ def check(setting: Setting) -> None:
         InputError: It does not; the sentence says what to change.
     """
     _check_kinds(setting)
-    for rule in (_check_backward, _check_objective, _check_batches, _check_heads, _check_region):
+    for rule in (_check_backward, _check_objective, _check_batches, _check_ensemble, _check_region):
         rule(setting)
     copy_rate(setting.objective, setting.backward.learns_by)
     if setting.fine_tune is not None:
@@ -107,7 +107,7 @@ def _check_backward(setting: Setting) -> None:
 def _check_objective(setting: Setting) -> None:
     """An objective can learn from what is built, and from so few."""
     environment, objective, name = setting[0], setting.objective, type(setting.objective).__name__
-    if objective.scores_states and environment.copies:
+    if objective.scores_states and environment.several_states:
         raise InputError(
             f"{name} asks the reward of every state, and in "
             f"{environment.describe()} several states are one object, and some are none"
@@ -152,23 +152,23 @@ def _of(setting: Setting) -> tuple[Any, ...]:
     return batches.size, batches.updates, batches.replay, batches.exploration, batches.search
 
 
-def _check_heads(setting: Setting) -> None:
-    """Several heads can do what is asked of them."""
-    if setting.heads == 1:
+def _check_ensemble(setting: Setting) -> None:
+    """An ensemble can do what is asked of it."""
+    if setting.members == 1:
         return
-    if setting.objective.head == "edges" or setting.backward.kind == "shared":
+    if setting.objective.value_kind == "edges" or setting.backward.kind == "shared":
         raise InputError(
-            "several heads of a policy learn from probabilities, by themselves; leave out "
-            "exploration.heads, or FlowMatching and a shared backward policy"
+            "the members of an ensemble learn from probabilities, by themselves; leave out "
+            "exploration.members, or FlowMatching and a shared backward policy"
         )
     if isinstance(setting.batches.replay, PrioritizedReplay):
         raise InputError(
-            "the errors of PrioritizedReplay are those of one policy; leave out exploration.heads"
+            "the errors of PrioritizedReplay are those of one policy; leave out exploration.members"
         )
     if setting.fine_tune is not None:
         raise InputError(
-            "a policy of several heads cannot be fine-tuned, nor another be given heads; "
-            "leave out exploration.heads or fine_tune"
+            "an ensemble cannot be fine-tuned, nor another policy become one; "
+            "leave out exploration.members or fine_tune"
         )
 
 

@@ -9,8 +9,6 @@ from torch import Tensor
 from gfn_design.environments.base import Environment
 from gfn_design.ranks import joined, together, world
 from gfn_design.sampling.seen_objects import SeenObjects
-from gfn_design.training.batches import Batch, Parts
-from gfn_design.training.losses import Losses
 from gfn_design.training.rewarding import check_rewards
 
 
@@ -25,7 +23,7 @@ class StepsTaken(NamedTuple):
 
     objects: Tensor
     log_reward: Tensor
-    losses: Losses
+    losses: dict[str, Tensor]
 
 
 class Tally:
@@ -49,7 +47,7 @@ class Tally:
         self.environment, self.batch_size = environment, batch_size
         self.draws = self.trajectories = self.reward_calls = self.asked = 0
         self.seen = SeenObjects(environment)
-        self.losses: Losses | None = None
+        self.losses: dict[str, Tensor] | None = None
         self.log_reward = torch.zeros(1)
         self._taken: StepsTaken | None = None
         self._unchecked: list[tuple[Tensor, Tensor]] = []  # objects and log R, on a GPU
@@ -62,21 +60,21 @@ class Tally:
         """
         check_rewards(self.environment, objects, log_reward)
 
-    def record_draw(self, batch: Batch, asked: int) -> None:
+    def record_draw(self, objects: Tensor, log_reward: Tensor, asked: int) -> None:
         """Count a batch that was just drawn; on a GPU its rewards are looked at later.
 
         Args:
-            batch: As it was drawn.
-            asked: See `rewards_asked`.
+            objects: ``int64[batch, *state_shape]``, as they were drawn.
+            log_reward: ``float[batch]``, of them, in nats.
+            asked: How many objects and states the reward was asked of.
         """
-        objects, log_reward = batch.drawn.objects, batch.drawn.log_reward
         if objects.is_cuda:
             self._unchecked.append((objects.clone(), log_reward.clone()))
         else:
             together(lambda: self.check_rewards(objects, log_reward))
         self._count(objects, 1, asked)
 
-    def record_losses(self, losses: Losses, log_reward: Tensor) -> None:
+    def record_losses(self, losses: dict[str, Tensor], log_reward: Tensor) -> None:
         """Note the losses of the latest batch, and the log-rewards they are of."""
         self.losses = {name: loss.detach() for name, loss in losses.items()}
         self.log_reward = log_reward
@@ -143,17 +141,6 @@ class Tally:
         self.reward_calls = int(state["reward_calls"])
 
 
-def rewards_asked(parts: Parts, batch: Batch) -> int:
-    """How many objects and states `draw_batch` has asked the reward of."""
-    asked = len(batch.drawn.objects)
-    if batch.log_reward_at is not None:
-        asked += batch.log_reward_at.numel()
-    backward = parts.backward
-    if batch.log_guide is not None and backward is not None and backward.guide is not None:
-        asked += backward.guide.scores_states * batch.log_guide.numel()
-    return asked
-
-
-def are_numbers(losses: Losses) -> bool:
+def are_numbers(losses: dict[str, Tensor]) -> bool:
     """Whether all losses are finite; waits for the device."""
     return math.isfinite(sum(float(loss.detach()) for loss in losses.values()))

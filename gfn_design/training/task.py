@@ -8,7 +8,7 @@ from gfn_design.environments.base import Environment
 from gfn_design.evaluation.exact import Target, target_distribution
 from gfn_design.objectives.base import Objective
 from gfn_design.policies.policy import Policy
-from gfn_design.training.losses import log_z_of
+from gfn_design.training.extras import log_z_of
 from gfn_design.training.rewarding import LearnedReward, score_objects
 
 
@@ -59,16 +59,18 @@ class Task:
         """log R of finished states as it is learned from; see `LearnedReward`."""
         reward = self.data.reward_on(device)
         if self._learned is None or self._learned.reward is not reward:
-            learned = LearnedReward(reward, self.environment, self.objective, self.log_copies)
+            learned = LearnedReward(
+                reward, self.environment, self.objective, self.log_states_per_object
+            )
             self._learned = learned
         return self._learned
 
-    def log_copies(self, objects: Tensor) -> Tensor:
+    def log_states_per_object(self, objects: Tensor) -> Tensor:
         """log of among how many states each object's reward is shared: ``float64[batch]``.
 
         A prior has its own share for each state already.
         """
-        copies = self.environment.log_copies(objects)
+        copies = self.environment.log_states_per_object(objects)
         return copies if self.policy.prior is None else torch.zeros_like(copies)
 
     @property

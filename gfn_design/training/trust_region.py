@@ -14,7 +14,8 @@ from gfn_design.objectives.actor_critic import ActorCritic
 from gfn_design.policies.policy import Policy
 from gfn_design.ranks import average, total
 from gfn_design.sampling.distinct_states import distinct
-from gfn_design.sampling.trajectories import Scored, Trajectories
+from gfn_design.sampling.log_probabilities import StepLogProbs
+from gfn_design.sampling.trajectories import Trajectories
 from gfn_design.tensors import masked_log_softmax
 from gfn_design.training.divergence import DivergenceError, are_finite
 from gfn_design.training.natural_gradient import conjugate_gradient, fisher_product
@@ -42,13 +43,13 @@ class TrustRegion(ActorCritic):
         log_z: The first estimate of log Z, in nats; None finds it in the first batch.
         min_log_reward: Smaller log-rewards count as this one; None is 50 nats below log of the mean
             reward of the first batch.
-        critic_loss: ``returns`` fits the critic to its targets; ``pieces`` to the balance of all
-            pieces of trajectories.
+        critic_loss: ``returns`` fits the critic to its targets; ``sub_balance`` to the balance of
+            all sub-trajectories.
     """
 
     brings_optimizer: ClassVar[bool] = True
 
-    then: Scored
+    then: StepLogProbs
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class TrustRegion(ActorCritic):
         self.conjugate_steps, self.backtracks = conjugate_steps, backtracks
         self.fisher_share = fisher_share
 
-    def forward(self, now: Scored, then: Scored) -> dict[str, Tensor]:
+    def forward(self, now: StepLogProbs, then: StepLogProbs) -> dict[str, Tensor]:
         self.then = then  # for the steps of the trust region
         return super().forward(now, then)
 

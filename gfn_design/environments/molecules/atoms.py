@@ -46,7 +46,7 @@ class Atoms(GraphEnvironment, Enumerated):
     where the later of its atoms keeps a bond to an earlier one, or takes a charge away.
 
     Molecules are written as RDKit's canonical SMILES. Many states are one molecule, which
-    `log_copies` counts: it has as many as ways to number its atoms so that each has an earlier
+    `log_states_per_object` counts: as many as ways to number its atoms so that each has an earlier
     neighbour, times its Kekule structures, over the symmetries of the (aromatic) molecule.
     Stereochemistry and isotopes are no part of a molecule here.
 
@@ -57,7 +57,7 @@ class Atoms(GraphEnvironment, Enumerated):
         numbered: States are numbered, for exact evaluation, if there are at most so many.
     """
 
-    molecules, copies = True, True
+    molecules, several_states = True, True
     valences: Tensor
     i: Tensor
     j: Tensor
@@ -247,7 +247,7 @@ class Atoms(GraphEnvironment, Enumerated):
                 states[row, 2 * n + self.pair[i, j]] = order
         return states
 
-    def log_copies(self, objects: Tensor) -> Tensor:
+    def log_states_per_object(self, objects: Tensor) -> Tensor:
         """log of the number of states that are the same molecule as each: ``float64[batch]``."""
         parts = [torch.ones(0, dtype=torch.float64, device=objects.device)]
         for part in objects.split(AT_ONCE):

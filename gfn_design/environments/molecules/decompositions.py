@@ -19,7 +19,9 @@ from gfn_design.environments.molecules.links import Links, fit
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
-LIMB = 192  # bits of a coefficient; polynomials are whole numbers, whose products are fast
+COEFFICIENT_BITS = (
+    192  # bits of a coefficient; polynomials are whole numbers, whose products are fast
+)
 
 ANY: Links = frozenset()
 Bond = tuple[int, int]  # from an atom to one of its neighbours
@@ -86,7 +88,9 @@ class Decompositions:
         ]
         self.core = len(pieces) if core is not None else None
         self.min_blocks, self.max_blocks = min_blocks, max_blocks
-        self.mask = (1 << LIMB * (max_blocks + 1)) - 1  # of larger molecules nothing is kept
+        self.mask = (
+            1 << COEFFICIENT_BITS * (max_blocks + 1)
+        ) - 1  # of larger molecules nothing is kept
 
     def count(self, molecule: "Mol") -> int:
         """In how many ways the molecule can be built."""
@@ -104,7 +108,7 @@ class Decompositions:
 
 
 def _coefficient(polynomial: int, n: int) -> int:
-    return polynomial >> LIMB * n & (1 << LIMB) - 1
+    return polynomial >> COEFFICIENT_BITS * n & (1 << COEFFICIENT_BITS) - 1
 
 
 class _Molecule:
@@ -166,7 +170,7 @@ class _Molecule:
 
     def _with_children(self, placement: Placement, but: int = -1) -> int:
         """The block and all beyond its joins, but for one of these."""
-        product = 1 << LIMB
+        product = 1 << COEFFICIENT_BITS
         for place, (own, atom, outside) in enumerate(placement.joins):
             if place != but:
                 links = self.links(placement, own)

@@ -40,7 +40,7 @@ class Fragments(Enumerated, GraphEnvironment):
     its addition.
 
     Which block came first does leave a trace, as do equivalent points and other fragments that make
-    the same molecule: `log_copies` counts the states of each molecule, exactly.
+    the same molecule: `log_states_per_object` counts the states of each molecule, exactly.
 
     Args:
         fragments: ``druglike``, ``seh_72``, ``seh_105`` or a file (see `vocabulary`), a list of
@@ -62,7 +62,7 @@ class Fragments(Enumerated, GraphEnvironment):
     """
 
     molecules = True
-    copies = True
+    several_states = True
 
     sizes: Tensor
     pair_of: Tensor
@@ -256,8 +256,8 @@ class Fragments(Enumerated, GraphEnvironment):
         states = torch.tensor(rows, dtype=torch.int64, device=self.sizes.device)
         return states.view(-1, 4 * self.n_slots + 2)
 
-    def log_copies(self, objects: Tensor) -> Tensor:
-        copies = self.assembly.log_copies(self.decode(objects))
+    def log_states_per_object(self, objects: Tensor) -> Tensor:
+        copies = self.assembly.log_states_per_object(self.decode(objects))
         return torch.tensor(copies, dtype=torch.float64, device=objects.device)
 
     def rejected_for(self, objects: Tensor) -> list[str | None]:

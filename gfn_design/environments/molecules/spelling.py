@@ -114,7 +114,7 @@ class Assembly:
         blocks += [(-1, -1, -1, -1)] * (self.slots - len(blocks))
         return [x for row in zip(*blocks, strict=True) for x in row]
 
-    def log_copies(self, texts: Sequence[str]) -> list[float]:
+    def log_states_per_object(self, texts: Sequence[str]) -> list[float]:
         """log of the number of rows that spell each molecule; -inf if there is none."""
         return _each(self._log_copies, texts, self._count)
 

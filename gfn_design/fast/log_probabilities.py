@@ -1,4 +1,4 @@
-"""Trajectories scored with one answer for each distinct state, and none that is known already."""
+"""Log-probabilities with one answer for each distinct state, and none that is known already."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, cast
@@ -10,10 +10,10 @@ from gfn_design.environments.base import Environment
 from gfn_design.fast.early_states import EarlyStates
 from gfn_design.fast.recorded_layers import recorded_log_probs
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.distinct_states import distinct, each
+from gfn_design.sampling.distinct_states import at_steps, distinct, each, picked
 from gfn_design.sampling.exploration import FollowsMember
-from gfn_design.sampling.scoring import Scorer, along, picked
-from gfn_design.sampling.trajectories import Scored, Trajectories
+from gfn_design.sampling.log_probabilities import PolicyLike, StepLogProbs
+from gfn_design.sampling.trajectories import Trajectories
 
 
 class DistinctStates(NamedTuple):
@@ -48,8 +48,8 @@ def distinct_states(
         early: Of trajectories of a fixed length, find equal states among the first steps alone; so
             that shapes follow from shapes, as in a compiled graph they must.
     """
-    states, actions, _, alive, _ = trajectories
-    moves = alive if environment.fixed_length else alive & (actions != environment.stop)
+    states, alive = trajectories.states, trajectories.alive
+    moves = trajectories.moves(environment)
     if shared:  # one evaluation of every state for both policies
         real = torch.cat([alive[:, :1], moves], 1)
         some, where = _distinct(environment, states, real, early)
@@ -74,36 +74,33 @@ def _distinct(
     return seen, torch.cat([known, len(early.states) + own], 1)
 
 
-def score(
+def log_probabilities(
     environment: Environment,
-    policy: Scorer,
+    policy: PolicyLike,
     trajectories: Trajectories,
     all_actions: bool = False,
-    relative: bool = True,
     early: EarlyStates | None = None,
     states: DistinctStates | None = None,
     recorded: Sequence[Tensor] | None = None,
-) -> Scored:
-    """As `gfn_design.sampling.scoring.score`; padding never reaches a network.
+) -> StepLogProbs:
+    """As `gfn_design.sampling.log_probabilities.log_probabilities`.
 
     Args:
         environment: What is built.
         policy: Whose probabilities are asked.
         trajectories: However they were drawn.
-        all_actions: Also give ``Scored.log_policy``.
-        relative: A prior takes the place of the backward policy.
+        all_actions: Also give ``log_policy``.
         early: See `distinct_states`.
         states: What that says of these trajectories, where it is known.
         recorded: What each layer of the forward policy, an `MLP`, gave of the distinct states that
             are left; nothing of it is found again.
     """
-    actions = trajectories.actions
+    actions, alive = trajectories.actions, trajectories.alive
     shared = isinstance(policy, Policy) and policy.shared
     if states is None:
         states = distinct_states(environment, shared, trajectories, early)
     left, left_at, entered, entered_at = states
-    legal = environment.legal(left)
-    prior = policy.prior if relative else None
+    legal, prior = environment.legal(left), policy.prior
     log_pb: Tensor | None = None
     if shared:
         pf, pb = _both(cast(Policy, policy), environment, left, legal, recorded)
@@ -113,8 +110,8 @@ def score(
         pf = _forward(policy, left, legal, recorded)
     chosen_from = left_at
     if isinstance(policy, FollowsMember):
-        heads = pf.shape[1]
-        pf, chosen_from = pf.flatten(0, 1), left_at * heads + policy.member[:, None]
+        members = pf.shape[1]
+        pf, chosen_from = pf.flatten(0, 1), left_at * members + policy.member[:, None]
     log_pf = picked(pf, chosen_from, actions)
     if prior is not None:
         log_pb = picked(prior.forward_log_probs(left, legal), left_at, actions)
@@ -124,23 +121,26 @@ def score(
             of_all = policy.backward_log_probs(entered, environment.legal_backward(entered))
             log_pb = picked(of_all, entered_at, trajectories.backward_actions)
     value, back_value = policy.value(left), policy.backward_value(entered)
-    return _scored(
-        environment,
-        trajectories,
-        log_pf,
-        log_pb,
-        None if value is None else along(value, left_at),
-        None if back_value is None else along(back_value, entered_at),
+    nothing = torch.zeros_like(alive, dtype=torch.float32)
+    moves = trajectories.moves(environment)
+    return StepLogProbs(
+        log_pf.where(alive, 0),
+        log_pb.where(moves if prior is None else alive, 0),
+        nothing if value is None else at_steps(value, left_at).where(alive, 0),
+        alive,
+        trajectories.stops,
+        moves,
+        trajectories.log_reward,
+        None if back_value is None else at_steps(back_value, entered_at).where(moves, 0),
         pf[chosen_from] if all_actions else None,
-        stops_have_log_pb=prior is not None,
     )
 
 
 def _forward(
-    policy: Scorer, states: Tensor, legal: Tensor, recorded: Sequence[Tensor] | None
+    policy: PolicyLike, states: Tensor, legal: Tensor, recorded: Sequence[Tensor] | None
 ) -> Tensor:
     if isinstance(policy, FollowsMember):
-        return policy.policy.head_log_probs(states, legal)
+        return policy.policy.member_log_probs(states, legal)
     if recorded is not None:
         return recorded_log_probs(cast(Policy, policy), states, recorded, legal)[0]
     return policy.forward_log_probs(states, legal)
@@ -158,30 +158,3 @@ def _both(
     if recorded is not None:
         return recorded_log_probs(policy, states, recorded, legal, legal_backward)
     return policy.log_probs(states, legal, legal_backward)
-
-
-def _scored(
-    environment: Environment,
-    trajectories: Trajectories,
-    log_pf: Tensor,
-    log_pb: Tensor,
-    value: Tensor | None,
-    backward_value: Tensor | None,
-    log_policy: Tensor | None,
-    stops_have_log_pb: bool,
-) -> Scored:
-    """What is known of each step, ``[batch, steps]``, with zeros where there is none."""
-    alive, n = trajectories.alive, trajectories.actions
-    moves = alive & (n != environment.stop)
-    goes_on = torch.cat([alive[:, 1:], torch.zeros_like(alive[:, :1])], 1)
-    return Scored(
-        log_pf.where(alive, 0),
-        log_pb.where(alive if stops_have_log_pb else moves, 0),
-        torch.zeros_like(alive, dtype=torch.float32) if value is None else value.where(alive, 0),
-        alive,
-        alive & ~goes_on,
-        moves,
-        trajectories.log_reward,
-        None if backward_value is None else backward_value.where(moves, 0),
-        log_policy,
-    )

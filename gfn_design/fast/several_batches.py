@@ -1,10 +1,10 @@
 """Several sampled batches in one step of Lightning, whose bookkeeping costs as much as a small one.
 
 Everything that counts batches goes on counting them: global steps, schedulers, logs, validation,
-checkpoints. A burst ends where any of these is due, and after a tenth of a second, so that the
+checkpoints. They end where any of these is due, and after a tenth of a second, so that the
 progress bar moves and large batches are taken one by one. Callbacks that look at every batch, other
 than those known to bear with bursts, switch them off. Where a step of Lightning would do nothing
-but a gradient and an update, the whole burst may be one compiled loop (see `compiled_loop`).
+but a gradient and an update, they may be one compiled loop (see `compiled_loop`).
 """
 
 from collections.abc import Callable
@@ -22,7 +22,11 @@ from gfn_design.fast.step import set_gradients
 from gfn_design.training.engine import Trains
 
 SECONDS = 0.1
-PATIENT = (ModelCheckpoint, ProgressBar, Timer)  # callbacks that see whole bursts and miss nothing
+PATIENT = (
+    ModelCheckpoint,
+    ProgressBar,
+    Timer,
+)  # callbacks that look at several batches at once and miss nothing
 STEPS = ("training_step", "learn_once", "next_step")
 BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
 GRADIENT_HOOKS = (
@@ -33,7 +37,7 @@ GRADIENT_HOOKS = (
 )
 
 
-class Bursts:
+class SeveralBatches:
     """Takes optimizer steps, each on a batch of its own.
 
     Attributes:
@@ -133,7 +137,7 @@ def _wants_each_batch(trainer: Any) -> bool:
         or any(
             _overrides(callback, Callback, BATCH_HOOKS)
             and not isinstance(callback, PATIENT)
-            and not getattr(callback, "sees_bursts", False)
+            and not getattr(callback, "sees_several_batches", False)
             for callback in trainer.callbacks
         )
     )

@@ -1,86 +1,11 @@
-"""Trajectories drawn from a policy: forwards from the source, and backwards from objects."""
-
-from typing import Any, Protocol, TypeVar, runtime_checkable
+"""Histories of objects, drawn from the backward policy."""
 
 import torch
 from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.trajectories import Trajectories
-from gfn_design.tensors import where_rows
-
-
-class Sampler(Protocol):
-    """What draws trajectories: a policy, or what stands in its place, as one that explores."""
-
-    def forward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
-        """log P_F of every action: ``float[batch, n_actions]``, -inf where not `legal`."""
-
-
-@runtime_checkable
-class HasRows(Protocol):
-    """What stands in a policy's place and holds something for each row that it is asked about."""
-
-    def keep(self, rows: Tensor) -> Any:
-        """The same of some of the rows, ``int64[n]``."""
-
-
-P = TypeVar("P")
-
-
-def keep(policy: P, rows: Tensor) -> P:
-    """What answers for some of the rows, or for the same ones several times."""
-    return policy.keep(rows) if isinstance(policy, HasRows) else policy
-
-
-def choose(log_probs: Tensor, uniform: Tensor) -> Tensor:
-    """Draw one action per row by inverting the distribution function: ``int64[batch]``.
-
-    What may not be chosen never is. Of a row of NaNs, as a broken network gives, it is the first
-    action that may.
-
-    Args:
-        log_probs: ``[batch, actions]``, -inf for what may not be chosen.
-        uniform: ``[batch]``, in [0, 1).
-    """
-    cumulative = log_probs.exp().cumsum(-1)
-    upper = (uniform[:, None] * cumulative[:, -1:]).nan_to_num(0.0)
-    return (cumulative <= upper).sum(-1)
-
-
-@torch.no_grad()
-def sample(
-    environment: Environment, policy: Sampler, uniform: Tensor, start: Tensor | None = None
-) -> Trajectories:
-    """Draw trajectories from the forward policy; their `log_reward` is left at zero.
-
-    Args:
-        environment: What is built.
-        policy: Its forward policy decides.
-        uniform: The randomness, ``float[batch, max_steps]`` in [0, 1); equal numbers give equal
-            trajectories.
-        start: The states to begin from, ``int64[batch, *state_shape]``; None is the source.
-    """
-    state = environment.initial(len(uniform)) if start is None else start
-    going = torch.ones_like(uniform[:, 0], dtype=torch.bool)
-    states, actions, undoing, alive = [state], [], [], []
-    for u in uniform.unbind(1):
-        if not going.any():
-            break
-        alive.append(going)
-        log_probs = policy.forward_log_probs(state, environment.legal(state))
-        action = choose(log_probs, u).where(going, 0)
-        moves = going & (action != environment.stop)
-        after, undo = environment.step(state, action.where(moves, 0))
-        state = where_rows(moves, after, state)
-        states.append(state)
-        actions.append(action)
-        undoing.append(undo.where(moves, 0))
-        going = going if environment.fixed_length else moves
-    along = (torch.stack(x, 1) for x in (states, actions, undoing, alive))
-    nothing = torch.zeros_like(uniform[:, 0])
-    return Trajectories._make((*along, nothing))
+from gfn_design.sampling.trajectories import Trajectories, choose
 
 
 @torch.no_grad()

@@ -1,0 +1,136 @@
+"""What options add to a training step: exploration, ensembles, searches, learning backwards."""
+
+import torch
+from torch import Tensor
+
+from gfn_design.environments.base import Environment
+from gfn_design.objectives.base import Objective
+from gfn_design.policies.policy import Policy
+from gfn_design.ranks import joined, total, world
+from gfn_design.sampling.edge_flows import edge_flows
+from gfn_design.sampling.exploration import Explorer, FollowsMember
+from gfn_design.sampling.histories import sample_backward
+from gfn_design.sampling.log_probabilities import StepLogProbs
+from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories
+from gfn_design.training.engine import Batch, Engine, Losses, Noise
+
+
+class EngineWithExtras(Engine):
+    """An engine that does what the options of its parts ask; without any, what `Engine` does."""
+
+    takes_extras = True
+
+    # ---- Drawing -------------------------------------------------------------------------------
+
+    def draw(self, noise: Noise, reward: LogRewardFunction) -> Batch:
+        environment, policy, objective, _, _, _, search = self.parts
+        sampler, learns = self._explorer(noise)
+        drawn = self.sample(sampler, noise.drawn)
+        # Without gradients, and in full precision always.
+        with torch.no_grad(), torch.autocast(noise.drawn.device.type, enabled=False):
+            drawn = Trajectories(*drawn[:-1], log_reward=reward(drawn.objects))
+            if search is not None and noise.search is not None:
+                drawn = search.fill(environment, policy, sampler, reward, drawn, noise.search)
+            batch = Batch(drawn, learns=learns)
+            if objective.scores_states:
+                left = drawn.states[:, :-1]
+                of_each = reward(left.flatten(0, 1)).view(left.shape[:2])
+                batch = batch._replace(log_reward_at=of_each)
+        return self._with_histories(batch, noise, reward)
+
+    def _explorer(self, noise: Noise) -> tuple[Sampler, Tensor | None]:
+        """What draws, and which members of an ensemble learn from each trajectory."""
+        policy, exploration = self.parts.policy, self.parts.exploration
+        if exploration is None:
+            return policy, None
+        explorer = Explorer(policy, exploration)
+        if noise.lots is None:
+            return explorer, None
+        member, learns = exploration.lots(noise.lots)
+        return FollowsMember(explorer, member[: len(noise.drawn)]), learns
+
+    def _with_histories(self, batch: Batch, noise: Noise, reward: LogRewardFunction) -> Batch:
+        """The batch, with what the backward policy learns from."""
+        environment, policy, objective, backward, *_ = self.parts
+        drawn = batch.drawn
+        if backward is None or noise.back is None:
+            return batch
+        if not backward.walks_back:
+            return batch._replace(back=backward.recall(drawn, noise.back))
+        history = sample_backward(environment, policy, drawn.objects, noise.back)
+        history = history._replace(log_reward=drawn.log_reward)
+        if (guide := backward.guide) is None:
+            return batch._replace(back=history)
+        scale = objective.log_scale  # which guides know nothing of
+        guide.observe(environment, joined(drawn.objects), joined(drawn.log_reward + scale))
+        with torch.no_grad():
+            steps = self.log_probabilities(policy, history, all_actions=True)
+        with torch.no_grad(), torch.autocast(noise.back.device.type, enabled=False):
+            log_guide = guide(environment, history, steps, lambda states: reward(states) + scale)
+        return batch._replace(back=history, log_guide=log_guide)
+
+    def rewards_asked(self, batch: Batch) -> int:
+        asked, backward = len(batch.drawn.objects), self.parts.backward
+        if batch.log_reward_at is not None:
+            asked += batch.log_reward_at.numel()
+        if batch.log_guide is not None and backward is not None and backward.guide is not None:
+            asked += backward.guide.scores_states * batch.log_guide.numel()
+        return asked
+
+    # ---- Losses --------------------------------------------------------------------------------
+
+    def losses(self, batch: Batch) -> Losses:
+        environment, policy, objective, backward, slow, *_ = self.parts
+        now = self._of_learners(policy, batch)._replace(weight=batch.weight)
+        if objective.value_kind == "edges":
+            now = now._replace(edges=edge_flows(environment, policy, batch.drawn))
+        then = now.detach() if batch.then is None else batch.then
+        slowly = None if slow is None else self._of_learners(slow, batch)
+        if slowly is not None and objective.copy_rate is not None:
+            then = slowly
+        if backward is None:
+            return _shared_evenly(objective(now, then), batch, now)
+        log_pb = now.log_pb.detach()
+        if slowly is not None and backward.copy_rate is not None:
+            log_pb = slowly.log_pb
+            then = then._replace(log_pb=log_pb)
+        result = objective(now._replace(log_pb=log_pb), then)
+        if batch.back is not None or batch.learns is not None:
+            back = batch.drawn if batch.back is None else batch.back
+            now = self.log_probabilities(policy, back)._replace(log_guide=batch.log_guide)
+        own = backward(now, now.detach(), log_z_of(environment, policy, objective))
+        return result | {f"backward/{name}": loss for name, loss in own.items()}
+
+    def _of_learners(self, policy: Policy, batch: Batch) -> StepLogProbs:
+        """Of the trajectories, once for every member of an ensemble that learns from them."""
+        whole = self.parts.objective.needs_policy and policy is self.parts.policy
+        if batch.learns is None:
+            steps = self.log_probabilities(policy, batch.drawn, whole)
+            return steps._replace(log_reward_at=batch.log_reward_at)
+        row, member = batch.learns.nonzero(as_tuple=True)
+        drawn = Trajectories(*(x[row] for x in batch.drawn))
+        at = batch.log_reward_at
+        steps = self.log_probabilities(FollowsMember(policy, member), drawn, whole)
+        return steps._replace(log_reward_at=None if at is None else at[row])
+
+
+def _shared_evenly(losses: Losses, batch: Batch, now: StepLogProbs) -> Losses:
+    """Ranks whose ensembles learn from more trajectories count more: gradients are averaged."""
+    if batch.learns is None:
+        return losses
+    here = torch.tensor(float(len(now.alive))).to(now.log_pf)
+    return {name: loss * (here * world() / total(here)) for name, loss in losses.items()}
+
+
+@torch.no_grad()
+def log_z_of(environment: Environment, policy: Policy, objective: Objective) -> Tensor:
+    """The estimate of log Z less the scale of rewards: learned as such, or log F of the source."""
+    if objective.value_kind not in ("flow", "edges"):
+        return objective.log_z.detach()
+    source = environment.initial(1)
+    if objective.value_kind == "edges":
+        legal = environment.legal(source)
+        return policy.forward_logits(source).where(legal, -torch.inf).logsumexp(1)[0]
+    flow = policy.value(source)
+    assert flow is not None
+    return flow[0].float()
