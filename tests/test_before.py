@@ -38,7 +38,7 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_would_have(tmp_path, monkeypa
 
 
 def test_names_of_before_are_answered_with_the_new_ones(capsys, tmp_path):
-    with pytest.raises(ImportError, match="gfn_design.score is gfn_design.log_probabilities now"):
+    with pytest.raises(ImportError, match=r"gfn_design.score is gfn_design.log_probabilities now"):
         gfn_design.score  # noqa: B018
     with pytest.raises(InputError, match="Exploration: 'heads' is 'members' now"):
         Exploration(heads=3)
