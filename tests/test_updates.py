@@ -328,7 +328,7 @@ def replay_of(replay, best):
 
 @pytest.mark.parametrize("kind", [partial(Replay, 16), partial(PrioritizedReplay, 16, 1000)])
 def test_another_reward_leaves_nothing_of_the_one_before(kind):
-    """What was drawn is forgotten, with its rewards, and a half-used batch; not for the same data."""
+    """What was drawn is forgotten, and a half-used batch; but not for the same data again."""
     model = gflownet(SoftQ(), replay=kind(), batch_size=8, updates=2)
     for _ in range(3):
         model.next_step()
