@@ -25,6 +25,17 @@ _EXPORTS = {
     "Candidates": "gfn_design.designer",
     "ClippedPolicy": "gfn_design.objectives.ppo",
     "CommandData": "gfn_design.data.functions",
+    "Constraint": "gfn_design.environments.sequences.constraints",
+    "EndsWith": "gfn_design.environments.sequences.constraints",
+    "Forbid": "gfn_design.environments.sequences.constraints",
+    "GC": "gfn_design.environments.sequences.constraints",
+    "LongestRun": "gfn_design.environments.sequences.constraints",
+    "NoSelfComplement": "gfn_design.environments.sequences.constraints",
+    "NoStop": "gfn_design.environments.sequences.constraints",
+    "Require": "gfn_design.environments.sequences.constraints",
+    "StartsWith": "gfn_design.environments.sequences.constraints",
+    "Template": "gfn_design.environments.sequences.constraints",
+    "Edits": "gfn_design.environments.sequences.edits",
     "DAG": "gfn_design.environments.dag",
     "DataModule": "gfn_design.data.base",
     "DetailedBalance": "gfn_design.objectives.balance",
@@ -65,7 +76,9 @@ _EXPORTS = {
     "SachsData": "gfn_design.data.bayesian",
     "StepLogProbs": "gfn_design.sampling.log_probabilities",
     "Selfies": "gfn_design.environments.molecules.selfies",
-    "Sequence": "gfn_design.environments.sequence",
+    "Sequence": "gfn_design.environments.sequences.sequence",
+    "SequenceData": "gfn_design.data.sequences",
+    "SequenceTerm": "gfn_design.data.sequences",
     "SoftQ": "gfn_design.objectives.soft_q",
     "StopGuide": "gfn_design.objectives.guides",
     "SubTrajectoryBalance": "gfn_design.objectives.sub_trajectories",
@@ -97,6 +110,7 @@ if TYPE_CHECKING:
     from gfn_design.data.energy import EnergyData
     from gfn_design.data.functions import CommandData, FunctionData
     from gfn_design.data.molecules import MoleculeData, Term
+    from gfn_design.data.sequences import SequenceData, SequenceTerm
     from gfn_design.data.tasks import HypergridData, KmerData, MotifData
     from gfn_design.designer import Candidates
     from gfn_design.environments.base import Environment
@@ -108,7 +122,20 @@ if TYPE_CHECKING:
     from gfn_design.environments.molecules.fragments import Fragments
     from gfn_design.environments.molecules.selfies import Selfies
     from gfn_design.environments.molecules.vocabulary import Fragment
-    from gfn_design.environments.sequence import Sequence
+    from gfn_design.environments.sequences.constraints import (
+        GC,
+        Constraint,
+        EndsWith,
+        Forbid,
+        LongestRun,
+        NoSelfComplement,
+        NoStop,
+        Require,
+        StartsWith,
+        Template,
+    )
+    from gfn_design.environments.sequences.edits import Edits
+    from gfn_design.environments.sequences.sequence import Sequence
     from gfn_design.errors import InputError
     from gfn_design.evaluation.exact import target_distribution, terminating_distribution
     from gfn_design.gflownet import GFlowNet

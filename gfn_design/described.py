@@ -36,6 +36,16 @@ class Described:
         made.__dict__["_given"] = (arguments, named)
         return made
 
+    def given_arguments(self) -> dict[str, Any]:
+        """What it was made with, by name."""
+        arguments, named = self.__dict__["_given"]
+        signature = inspect.signature(type(self))
+        bound = dict(signature.bind_partial(*arguments, **named).arguments)
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                bound |= bound.pop(name, {})
+        return bound
+
 
 def described(value: Any) -> Any:
     """A value as a configuration writes it; `NAMELESS` stands for what has no name.
@@ -58,19 +68,8 @@ def described(value: Any) -> Any:
         given = {field.name: getattr(value, field.name) for field in fields(value)}
         return {"class_path": path_of(type(value)), "init_args": described(given)}
     if isinstance(value, Described):
-        return {"class_path": path_of(type(value)), "init_args": described(_arguments(value))}
+        return {"class_path": path_of(type(value)), "init_args": described(value.given_arguments())}
     return {"class_path": path_of(value)}
-
-
-def _arguments(value: Described) -> dict[str, Any]:
-    """What it was made with, by name."""
-    arguments, named = value.__dict__["_given"]
-    signature = inspect.signature(type(value))
-    bound = dict(signature.bind_partial(*arguments, **named).arguments)
-    for name, parameter in signature.parameters.items():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            bound |= bound.pop(name, {})
-    return bound
 
 
 def path_of(what: Any) -> str:

@@ -13,6 +13,7 @@ from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation, evaluate
 from gfn_design.evaluation.exact import Target
+from gfn_design.evaluation.transfer import TransferTarget
 from gfn_design.files.checkpoints import load_checkpoint
 from gfn_design.policies.policy import Policy
 from gfn_design.ranks import together
@@ -168,6 +169,11 @@ class Designer(LightningModule):
     def target(self) -> Target | None:
         """The exact target, where the environment is small enough to enumerate."""
         return self.task.target(self.exact_limit)
+
+    @property
+    def transfer_target(self) -> TransferTarget | None:
+        """The exact target where objects are too many to list, if its reward can be followed."""
+        return self.task.transfer_target()
 
     @property
     def modes(self) -> Tensor | None:

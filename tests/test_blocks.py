@@ -21,7 +21,7 @@ from gfn_design.data.functions import FunctionData
 from gfn_design.data.tasks import KmerData, best_of
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.molecules.chains import BLOCKS, block_smiles
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.evaluation import evaluate
 from gfn_design.evaluation.exact import push_forward, target_distribution, terminating_distribution

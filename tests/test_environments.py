@@ -6,7 +6,7 @@ from gfn_design.contract import check, check_states, graph_rules
 from gfn_design.contract.check import ContractError, check_environment
 from gfn_design.environments.base import Environment
 from gfn_design.environments.hypergrid import Hypergrid
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.evaluation.exact import push_forward
 from gfn_design.policies.policy import Policy
@@ -229,7 +229,10 @@ def test_no_texts_are_no_states(environment: Environment) -> None:
         (lambda: Sequence(["CO", ""]), r"may hold no space and no '_', got ''"),
         (lambda: Sequence("AC_"), r"may hold no space and no '_', got '_'"),
         (lambda: Sequence("DNA", 0), r"length must be at least 1, got 0"),
-        (lambda: Sequence("DNA", 8, "left"), r"order must be append, prepend-append or any, got"),
+        (
+            lambda: Sequence("DNA", 8, "left"),
+            r"order must be append, prepend-append, any or insert, got",
+        ),
     ],
 )
 def test_constructors_refuse(build, message: str) -> None:
@@ -244,7 +247,7 @@ def test_constructors_refuse(build, message: str) -> None:
         (Hypergrid(2, 4), "1,2,3", r"'1,2,3' is no cell"),
         (Hypergrid(2, 4), "-1,2", r"'-1,2' is no cell"),
         (Hypergrid(2, 4), "1,4", r"'1,4' is no cell: coordinates end at 3"),
-        (Sequence("DNA", 3), "ACU", r"'ACU' holds 'U', which is not in the alphabet A C G T"),
+        (Sequence("DNA", 3), "ACX", r"'ACX' holds 'X', which is not in the alphabet A C G T"),
         (Sequence("DNA", 3), "ACGT", r"'ACGT' has 4 symbols, expected 3"),
         (Sequence("DNA", 3), "AC", r"has 2 symbols, expected 3 \(write '_' for a blank slot\)"),
         (Sequence("DNA", 3), "A_C", r"with order prepend-append blank slots come last"),

@@ -15,7 +15,7 @@ from torch import nn
 
 from gfn_design.data.tasks import KmerData
 from gfn_design.environments.hypergrid import Hypergrid
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.evaluation import exact
 from gfn_design.evaluation.exact import (
     push_forward,

@@ -25,7 +25,7 @@ from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
 from gfn_design import InputError, MoleculeData, Term
 from gfn_design.data.functions import CommandData, FunctionData
 from gfn_design.environments.molecules.chains import block_smiles
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.files.registry import MODEL_SOURCES, locate
 from gfn_design.objectives.balance import TrajectoryBalance
 from gfn_design.rewards.answers import ScoringError

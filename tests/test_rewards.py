@@ -13,7 +13,7 @@ from torch import nn
 from gfn_design.data.functions import FunctionData
 from gfn_design.data.tasks import KmerData, MotifData
 from gfn_design.environments.hypergrid import Hypergrid
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.objectives.balance import TrajectoryBalance
 from gfn_design.rewards.jaspar import Motif, jaspar_motif

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gfn_design.environments.hypergrid import Hypergrid
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.evaluation.exact import target_distribution, terminating_distribution
 from gfn_design.fast.log_probabilities import log_probabilities as log_probabilities_fast
 from gfn_design.fast.rollout import RollOut

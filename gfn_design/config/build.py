@@ -13,7 +13,7 @@ from typing import Any
 
 from gfn_design.config import source
 from gfn_design.config.check import Spec, plan_section
-from gfn_design.config.plan import Call, Key
+from gfn_design.config.plan import Call, Key, Wanted, plan_call
 from gfn_design.errors import InputError
 
 
@@ -29,8 +29,9 @@ def build_section(section: Any, spec: Spec, key: str) -> Any:
 
 
 def build_arguments(section: Any, class_path: str, key: str) -> dict[str, Any]:
-    """The built arguments of a class, for a caller who adds to them before calling it."""
-    return _build(plan_section(section, class_path, Key((key,))).arguments)
+    """The built arguments of a class, for a caller who may add others before calling it."""
+    planned = plan_call(class_path, section, Wanted(later=-1), Key((key,)))
+    return {name: _build(value) for name, value in planned.arguments.items()}
 
 
 def import_class(class_path: str) -> Callable[..., Any]:
@@ -45,17 +46,27 @@ def import_class(class_path: str) -> Callable[..., Any]:
 
 
 def _import_file(file: Path) -> ModuleType:
-    """Import a file once, by a name that no package has and that every process agrees on."""
+    """Import a file once, by a name that no package has and that every process agrees on.
+
+    What has imported it by its own name already has the same classes; and what imports it so
+    later, where no other module has the name.
+    """
+    there = sys.modules.get(file.stem)
+    if there is not None and Path(getattr(there, "__file__", None) or "").resolve() == file:
+        return there
     name = f"{file.stem}_{hashlib.sha256(bytes(file)).hexdigest()[:8]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec
         assert spec.loader
-        sys.modules[name] = importlib.util.module_from_spec(spec)
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
         folder, here = str(file.parent), os.getcwd()
         sys.path.insert(0, folder)  # its neighbours can be imported, as by `python file.py`
         try:
-            spec.loader.exec_module(sys.modules[name])
+            spec.loader.exec_module(module)
+            own = importlib.util.find_spec(file.stem)  # with its folder in the path
+            if own is not None and own.origin == str(file):
+                sys.modules.setdefault(file.stem, module)
         except BaseException:
             del sys.modules[name]
             raise

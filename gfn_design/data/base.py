@@ -14,6 +14,7 @@ from torch import Tensor
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.ranks import end, joined
+from gfn_design.rewards.automaton import RewardAutomaton
 from gfn_design.rewards.reward import Reward
 
 
@@ -74,6 +75,10 @@ class DataModule(LightningDataModule):
 
     def modes(self, environment: Environment) -> Tensor | None:
         """The objects that count as modes, ``int64[modes, *state_shape]``, if any are known."""
+        return None
+
+    def automaton(self, environment: Environment) -> RewardAutomaton | None:
+        """What follows the reward letter by letter, so that sums over all objects are exact."""
         return None
 
     def held_out(self, environment: Environment) -> Tensor | None:
@@ -161,7 +166,13 @@ class DataModule(LightningDataModule):
                 f"{type(self).__name__} has no reward; write its method make_reward(environment), "
                 "which returns a Reward"
             )
-        self.reward = self.make_reward(environment).eval().requires_grad_(False).to(device)
+        reward = self.make_reward(environment)
+        if not isinstance(reward, Reward):
+            raise InputError(
+                f"{type(self).__name__}.make_reward must return a Reward, as Reward(score) of a "
+                f"score that is positive, got a {type(reward).__name__}"
+            )
+        self.reward = reward.eval().requires_grad_(False).to(device)
         self._device, self._is_ready_for = device, environment
 
     def reward_on(self, device: torch.device) -> Reward:

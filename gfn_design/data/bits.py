@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.rewards.reward import LogReward, Reward
 

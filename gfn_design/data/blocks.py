@@ -10,7 +10,7 @@ from gfn_design.data.base import DataModule
 from gfn_design.data.tasks import best_of, spell
 from gfn_design.environments.base import Environment
 from gfn_design.environments.molecules.chains import BLOCKS, block_smiles
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.rewards.reward import Reward, TableScore
 

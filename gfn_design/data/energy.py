@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gfn_design.data.tasks import KmerData, best_of, spell
 from gfn_design.environments.base import Environment
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.files.registry import SOURCES
 

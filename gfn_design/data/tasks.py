@@ -9,7 +9,7 @@ from torch import Tensor
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.environments.hypergrid import Hypergrid
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.rewards.jaspar import Motif, motif_of
 from gfn_design.rewards.motif import MotifScore

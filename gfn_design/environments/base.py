@@ -1,5 +1,6 @@
 """What can be built, and how: the contract that every environment fulfils."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gfn_design.config.renamed import check_attributes
-from gfn_design.described import Described
+from gfn_design.described import Described, described
 from gfn_design.errors import InputError
 
 
@@ -154,6 +155,13 @@ class Environment(Described, nn.Module, ABC):
             f"{self.describe()} has no formula for the number of ways to a state, which "
             "MaxEntropyBackward needs; set backward: UniformBackward"
         )
+
+    def extra_repr(self) -> str:
+        """The arguments it was made with; override it where they are long, or several say one."""
+        parameters = inspect.signature(type(self)).parameters.items()
+        default = {name: p.default for name, p in parameters if p.default is not p.empty}
+        arguments = (default | self.given_arguments()).items()
+        return ", ".join(f"{name}={described(value)!r}" for name, value in arguments)
 
     def describe(self) -> str:
         """One line that is equal for two environments exactly if their states and actions are.

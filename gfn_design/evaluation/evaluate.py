@@ -3,14 +3,17 @@
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gfn_design.evaluation.exact import Target, terminating_distribution
+from gfn_design.evaluation.transfer import TransferTarget, total_variation_from
 from gfn_design.metrics import distributions as metrics
 from gfn_design.sampling.histories import sample_backward
 from gfn_design.sampling.noise import EVALUATION, HELD_OUT, uniform_noise
 from gfn_design.sampling.seen_objects import object_keys
+from gfn_design.sampling.trajectories import Trajectories
 
 if TYPE_CHECKING:
     from gfn_design.designer import Designer
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 SAMPLES = 2048  # trajectories of a sampled evaluation
 TESTED = 512  # objects held out that a sampled evaluation tests on
 HISTORIES = 10  # of each of them
+TARGET_SAMPLES = 10_000  # objects of a target that is known, by which D_TV errs by 0.005 at most
 
 
 class Evaluation(NamedTuple):
@@ -43,53 +47,94 @@ def evaluate(module: "Designer") -> Evaluation:
     equally likely objects as diverse), `target_effective`. Elsewhere from samples: `mean_score`,
     `mean_reward`, `mean_log_reward`, `log_z_bound` (a lower bound on log Z that is reached at the
     target) and `distinct_share`, and where the data holds out objects, `correlation` (Spearman's)
-    of their probability with their reward. Either way what the data measures besides, and `modes`
-    and `modes_known`, where it knows modes. Of a policy anchored to a prior, the target is prior
-    times reward, and log Z that of their product.
+    of their probability with their reward. Where an automaton follows the reward, there is what
+    `beyond_enumeration` says. Either way what the data measures besides, and `modes` and
+    `modes_known`, where it knows modes. Of a policy anchored to a prior, the target is prior times
+    reward, and log Z that of their product.
     """
     target = module.target
-    log_z = module.log_z
+    probability, wanted = None, None
     if target is not None:
-        _, probability = terminating_distribution(module.environment, module.policy)
-        probability = target.of_objects(probability.cpu())
-        wanted = target.probability
-        result = {
-            "D_TV": metrics.total_variation(probability, wanted),
-            "D_JSD": metrics.jensen_shannon(probability, wanted),
-            "log_z_error": abs(log_z - target.log_z),
-            "accuracy": metrics.reward_accuracy(probability, target.log_reward, wanted),
-            "effective": metrics.effective_number(probability),
-            "target_effective": metrics.effective_number(wanted),
-        } | module.data.measure(module.environment, target.objects, probability, wanted)
+        result, probability = _exactly(module, target)
+        objects, wanted = target.objects, target.probability
+        weight = probability
     else:
-        probability = None
         drawn = module.draw(SAMPLES, EVALUATION, module.tally.draws)
-        scores, log_r = module.score_objects(drawn.objects)
-        steps = module.engine.log_probabilities(module.policy, drawn)
-        of_state = log_r.double() - module.task.log_states_per_object(drawn.objects)
-        bound = (of_state + (steps.log_pb - steps.log_pf).sum(1)).mean()
-        result = {
-            "mean_score": float(scores.double().mean()),
-            "mean_reward": float(log_r.exp().mean()),
-            "mean_log_reward": float(log_r.mean()),
-            "log_z_bound": float(bound),
-            "distinct_share": len(object_keys(module.environment, drawn.objects).unique())
-            / SAMPLES,
-        }
-        held = module.data.held_out(module.environment)
-        if held is not None and module.policy.prior is None:
-            some = held[:: max(1, len(held) // TESTED)].to(module.device)
-            found = estimated_log_probability(module, some)
-            found = found + module.environment.log_states_per_object(
-                some
-            )  # as if all were equally likely
-            result["correlation"] = metrics.rank_correlation(found, module.log_reward(some))
-        equal = torch.full((SAMPLES,), 1 / SAMPLES, dtype=torch.float64)
-        result |= module.data.measure(module.environment, drawn.objects.cpu(), equal, None)
+        result, objects = _by_samples(module, drawn), drawn.objects.cpu()
+        weight = torch.full((SAMPLES,), 1 / SAMPLES, dtype=torch.float64)
+        if (transfer := module.transfer_target) is not None:
+            result |= beyond_enumeration(module, transfer)
+    result |= module.data.measure(module.environment, objects, weight, wanted)
     if module.modes is not None:
         result["modes"] = float(module.tally.seen.count(module.modes))
         result["modes_known"] = float(len(module.modes))
     return Evaluation(result, target, probability)
+
+
+def _exactly(module: "Designer", target: Target) -> tuple[dict[str, float], Tensor]:
+    """What is known where all objects are listed, and the probability of each."""
+    _, probability = terminating_distribution(module.environment, module.policy)
+    probability = target.of_objects(probability.cpu())
+    wanted = target.probability
+    return {
+        "D_TV": metrics.total_variation(probability, wanted),
+        "D_JSD": metrics.jensen_shannon(probability, wanted),
+        "log_z_error": abs(module.log_z - target.log_z),
+        "accuracy": metrics.reward_accuracy(probability, target.log_reward, wanted),
+        "effective": metrics.effective_number(probability),
+        "target_effective": metrics.effective_number(wanted),
+    }, probability
+
+
+def _by_samples(module: "Designer", drawn: Trajectories) -> dict[str, float]:
+    """What trajectories of the policy tell."""
+    environment = module.environment
+    scores, log_r = module.score_objects(drawn.objects)
+    steps = module.engine.log_probabilities(module.policy, drawn)
+    of_state = log_r.double() - module.task.log_states_per_object(drawn.objects)
+    bound = (of_state + (steps.log_pb - steps.log_pf).sum(1)).mean()
+    result = {
+        "mean_score": float(scores.double().mean()),
+        "mean_reward": float(log_r.exp().mean()),
+        "mean_log_reward": float(log_r.mean()),
+        "log_z_bound": float(bound),
+        "distinct_share": len(object_keys(environment, drawn.objects).unique()) / SAMPLES,
+    }
+    held = module.data.held_out(environment)
+    if held is not None and module.policy.prior is None:
+        some = held[:: max(1, len(held) // TESTED)].to(module.device)
+        found = estimated_log_probability(module, some)
+        found = found + environment.log_states_per_object(some)  # as if all were equally likely
+        result["correlation"] = metrics.rank_correlation(found, module.log_reward(some))
+    return result
+
+
+@torch.no_grad()
+def beyond_enumeration(module: "Designer", target: TransferTarget) -> dict[str, float]:
+    """What the exact target says of a policy where objects are too many to list.
+
+    `log_z_error`, `target_hit_rate` (the exact probability of what is as wanted) and, where each
+    object has one history, so that the probability of objects is known, `D_TV` by objects of the
+    target, with its standard error `D_TV_error`.
+    """
+    environment = module.environment
+    result = {
+        "log_z_error": abs(module.log_z - target.log_z),
+        "target_hit_rate": target.share(target.automaton.hits),
+    }
+    if environment.n_backward_actions > 1:
+        return result
+    rng = np.random.default_rng([module.draw_seed, EVALUATION])
+    letters, log_reward = target.sample(TARGET_SAMPLES, rng)
+    log_q = []
+    for part in torch.from_numpy(letters).to(module.device).split(1024):  # histories take memory
+        nothing = torch.zeros(len(part), environment.max_steps, device=module.device)
+        drawn = sample_backward(environment, module.policy, part, nothing)
+        log_q.append(module.engine.log_probabilities(module.policy, drawn).log_pf.double().sum(1))
+    log_p = log_reward - target.log_z
+    found = total_variation_from(torch.cat(log_q).numpy(force=True), log_p)
+    result["D_TV"], result["D_TV_error"] = found
+    return result
 
 
 @torch.no_grad()

@@ -89,7 +89,7 @@ def kmer_scores(
         score: The column of numbers, as for ``read_table``.
     """
     table = read_table(path, score)
-    index, length = _content_index(table, alphabet)
+    index, length = content_index(table, alphabet)
     total, rows = len(alphabet) ** length, len(table.sequences)
     present = np.unique(index)
     if present.size < total:
@@ -122,7 +122,7 @@ def read_modes(path: str | Path, column: str, alphabet: str = "ACGT") -> NDArray
     bad = np.flatnonzero((table.scores != 0) & (table.scores != 1))
     if bad.size:
         raise InputError(f"{table.where(bad[0])}: column '{column}' is neither true nor false.")
-    index, _ = _content_index(table, alphabet)
+    index, _ = content_index(table, alphabet)
     return np.unique(index[np.tile(table.scores == 1, index.size // len(table.sequences))])
 
 
@@ -155,7 +155,7 @@ def diverse_modes(
     return np.array(kept, np.int64)
 
 
-def _content_index(table: KmerTable, alphabet: str) -> tuple[NDArray[np.int64], int]:
+def content_index(table: KmerTable, alphabet: str) -> tuple[NDArray[np.int64], int]:
     """Index of every row's k-mer, then of every other strand; and the length of the k-mers."""
     lengths = np.fromiter(map(len, table.sequences), np.int64, len(table.sequences))
     length = int(np.bincount(lengths).argmax())  # the commonest, so that the odd one is blamed

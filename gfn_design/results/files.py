@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gfn_design.environments.base import Environment
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.files.objects import read_molecules, write_aside
 from gfn_design.files.tables import write_table

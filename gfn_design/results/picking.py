@@ -4,7 +4,7 @@ import math
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.results.candidates import Candidate, smiles_of
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gfn_design.environments.sequence import ALPHABETS, Sequence
+from gfn_design.environments.sequences.letters import ALPHABETS
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.evaluation.evaluate import Evaluation
 from gfn_design.results.candidates import Candidate
 

@@ -47,6 +47,28 @@ def desirability(want: str) -> Desirability:
     )
 
 
+def limits(want: str) -> tuple[float, float]:
+    """Between which values a text is wholly content, both among them.
+
+    Of ``/ 8`` there are none that would do; it is content with anything.
+    """
+    text = want.strip().replace("≥", ">=").replace("≤", "<=")
+    for form, pattern in _FORMS.items():
+        if match := re.fullmatch(pattern, text):
+            both = form in ("range", "maximise", "minimise")
+            first, second = float(match[1]), float(match[2]) if both else 0.0
+            return {
+                "range": (first, second),
+                "least": (first, math.inf),
+                "most": (-math.inf, first),
+                "maximise": (second, math.inf),
+                "minimise": (-math.inf, first),
+                "share": (-math.inf, math.inf),
+            }[form]
+    desirability(want)  # says what is wrong
+    return -math.inf, math.inf
+
+
 def _build(form: str, numbers: list[float | None], text: str) -> Desirability:
     first = numbers[0]
     assert first is not None  # every form has a number

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from gfn_design.environments.sequence import Sequence
+from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.evaluation.evaluate import Evaluation
 from gfn_design.files.run_folder import LOG
 from gfn_design.files.whole import whole_files

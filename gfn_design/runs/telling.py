@@ -30,7 +30,10 @@ def train_and_tell(config: dict[str, Any], folder: Path) -> None:
     print(ties([c.score for c in candidates]))
     print_metrics(evaluation.metrics)
     start = first_logged(here, "D_TV")
-    if start is not None:
+    if start is not None and (error := evaluation.metrics.get("D_TV_error")) is not None:
+        end = evaluation.metrics["D_TV"]
+        print(f"D_TV went from {start:.3f} to {end:.3f} +- {error:.3f}, by samples of the target")
+    elif start is not None:
         print(
             f"exact D_TV went from {start:.3f} to {evaluation.metrics['D_TV']:.3f}; as diverse as "
             f"{evaluation.metrics['effective']:,.0f} equally likely designs "
@@ -53,5 +56,9 @@ def ties(scores: list[float]) -> str:
 def print_metrics(metrics: dict[str, float]) -> None:
     """Print numbers by their names, and that log Z has not arrived where it is far off."""
     for name, value in metrics.items():
+        if name.endswith("_error") and name.removesuffix("_error") in metrics:
+            continue  # stands behind what it is about
         late = "  (log Z has not arrived yet: train on)" * (name == "log_z_error" and value > 0.5)
-        print(f"{name} {value:.0f}" if name.startswith("modes") else f"{name} {value:.4f}{late}")
+        error = f" +- {metrics[f'{name}_error']:.4f}" if f"{name}_error" in metrics else ""
+        text = f"{value:.0f}" if name.startswith("modes") else f"{value:.4f}"
+        print(f"{name} {text}{error}{late}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
+from gfn_design.errors import InputError
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.exploration import Exploration
@@ -145,7 +146,7 @@ class Engine:
         """What the objective says of a batch, by name."""
         policy, objective = self.parts.policy, self.parts.objective
         now = self.log_probabilities(policy, batch.drawn, objective.needs_policy)
-        return objective(now, now.detach())
+        return named_losses(objective, objective(now, now.detach()))
 
     def rewards_asked(self, batch: Batch) -> int:
         """Of how many objects and states a batch has asked the reward."""
@@ -198,6 +199,27 @@ def rewarded(drawn: Trajectories, reward: LogRewardFunction) -> Trajectories:
     """Trajectories with the log-rewards of what they built, in full precision always."""
     with torch.no_grad(), torch.autocast(drawn.states.device.type, enabled=False):
         return drawn._replace(log_reward=reward(drawn.objects))
+
+
+def named_losses(objective: nn.Module, losses: Any) -> Losses:
+    """What an objective has answered.
+
+    Raises:
+        InputError: It is no mapping of names to scalars.
+    """
+    name = type(objective).__name__
+    if not isinstance(losses, dict):
+        raise InputError(
+            f"{name}.forward must return losses by name, such as {{'loss': loss}}, "
+            f"got a {type(losses).__name__}"
+        )
+    for key, loss in losses.items():
+        if loss.dim():
+            raise InputError(
+                f"{name}.forward: the loss '{key}' must be one number, such as a mean over the "
+                f"batch, got the shape {tuple(loss.shape)}"
+            )
+    return losses
 
 
 def total_loss(losses: Losses) -> Tensor:

@@ -12,7 +12,7 @@ from gfn_design.sampling.exploration import Explorer, FollowsMember
 from gfn_design.sampling.histories import sample_backward
 from gfn_design.sampling.log_probabilities import StepLogProbs
 from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories
-from gfn_design.training.engine import Batch, Engine, Losses, Noise
+from gfn_design.training.engine import Batch, Engine, Losses, Noise, named_losses
 
 
 class EngineWithExtras(Engine):
@@ -89,16 +89,18 @@ class EngineWithExtras(Engine):
         if slowly is not None and objective.copy_rate is not None:
             then = slowly
         if backward is None:
-            return _shared_evenly(objective(now, then), batch, now)
+            losses = named_losses(objective, objective(now, then))
+            return _shared_evenly(losses, batch, now)
         log_pb = now.log_pb.detach()
         if slowly is not None and backward.copy_rate is not None:
             log_pb = slowly.log_pb
             then = then._replace(log_pb=log_pb)
-        result = objective(now._replace(log_pb=log_pb), then)
+        result = named_losses(objective, objective(now._replace(log_pb=log_pb), then))
         if batch.back is not None or batch.learns is not None:
             back = batch.drawn if batch.back is None else batch.back
             now = self.log_probabilities(policy, back)._replace(log_guide=batch.log_guide)
-        own = backward(now, now.detach(), log_z_of(environment, policy, objective))
+        log_z = log_z_of(environment, policy, objective)
+        own = named_losses(backward, backward(now, now.detach(), log_z))
         return result | {f"backward/{name}": loss for name, loss in own.items()}
 
     def _of_learners(self, policy: Policy, batch: Batch) -> StepLogProbs:

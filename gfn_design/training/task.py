@@ -6,6 +6,7 @@ from torch import Tensor
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.evaluation.exact import Target, target_distribution
+from gfn_design.evaluation.transfer import TransferTarget
 from gfn_design.objectives.base import Objective
 from gfn_design.policies.policy import Policy
 from gfn_design.training.extras import log_z_of
@@ -26,6 +27,7 @@ class Task:
         self._data: DataModule | None = None
         self._target: Target | None = None
         self._modes: Tensor | None = None
+        self._transfer: tuple[TransferTarget | None] | None = None  # once it was asked for
         self._learned: LearnedReward | None = None
 
     @property
@@ -46,6 +48,7 @@ class Task:
     def take(self, data: DataModule) -> None:
         """Another reward has another target and other modes."""
         self._data, self._target, self._modes, self._learned = data, None, None, None
+        self._transfer = None
 
     def score_objects(self, objects: Tensor) -> tuple[Tensor, Tensor]:
         """The data's score of objects, and log R in nats: ``float[batch]`` each.
@@ -90,6 +93,13 @@ class Task:
             target = target_distribution(self.environment, log_reward, self.policy.prior)
             self._target = target.cpu()
         return self._target
+
+    def transfer_target(self) -> TransferTarget | None:
+        """The exact target beyond enumeration, where an automaton follows the reward."""
+        if self._transfer is None and self.policy.prior is None:
+            automaton = self.data.automaton(self.environment)
+            self._transfer = (None if automaton is None else TransferTarget(automaton),)
+        return None if self._transfer is None else self._transfer[0]
 
     def modes(self) -> Tensor | None:
         """The objects that the data counts as modes, ``int64[modes, *state_shape]``."""

@@ -1,0 +1,250 @@
+"""The exact target beyond enumeration is enumeration where that can be, and so are its samples."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from common import model_of
+
+from gfn_design import (
+    GC,
+    MLP,
+    Forbid,
+    InputError,
+    LongestRun,
+    Require,
+    Sequence,
+    SequenceData,
+    SequenceTerm,
+    TrajectoryBalance,
+    target_distribution,
+    terminating_distribution,
+)
+from gfn_design.evaluation.transfer import TransferTarget, total_variation_from
+from gfn_design.files.completed_tables import completed_scores
+from gfn_design.rewards.jaspar import Motif
+from gfn_design.rewards.levels import Levels
+from gfn_design.rewards.windows import MotifWindow, TableWindow
+
+
+def other(text):
+    return text[::-1].translate(str.maketrans("ACGT", "TGCA"))
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """Scores of 4-mers, and others of 3-mers, by a random number; of one strand each."""
+    folder, rng = tmp_path_factory.mktemp("tables"), np.random.default_rng(0)
+    for name, k in (("on", 4), ("off", 3)):
+        words = ["".join(x) for x in itertools.product("ACGT", repeat=k)]
+        rows = [f"{w},{rng.normal():.5f}" for w in words if w <= other(w)]
+        (folder / f"{name}.csv").write_text("\n".join(["kmer,score", *rows]))
+    matrix = "\n".join(" ".join(map(str, row)) for row in rng.integers(0, 30, (4, 5)))
+    (folder / "own.pfm").write_text(f">M1 OWN\n{matrix}\n")
+    return folder
+
+
+def terms(folder, which):
+    return {
+        "on": [SequenceTerm(table=str(folder / "on.csv"), want=">= 1.5 within 0.5")],
+        "off": [SequenceTerm(table=str(folder / "off.csv"), want="<= 0.6 within 0.3")],
+        "on, not off": [
+            SequenceTerm(table=str(folder / "on.csv"), want=">= 1.2 within 0.5"),
+            SequenceTerm(table=str(folder / "off.csv"), want="<= 0.9 within 0.3", weight=2.0),
+        ],
+        "range": [SequenceTerm(table=str(folder / "on.csv"), want="0.8..1.2 within 0.2")],
+        "one strand": [
+            SequenceTerm(table=str(folder / "on.csv"), want="maximise 0..2", strands="given")
+        ],
+        "motif": [SequenceTerm(factor=str(folder / "own.pfm"), want="maximise 0.4..1")],
+    }[which]
+
+
+ENVIRONMENTS = {
+    "7": (7, {}),
+    "5 to 7": (7, {"min_length": 5}),
+    "constraints": (7, {"constraints": [Forbid("GAG"), LongestRun(2)]}),
+    "constraints and lengths": (
+        7,
+        {"min_length": 5, "constraints": [Require("AC"), GC(0.2, 0.6)]},
+    ),
+}
+
+
+@pytest.mark.parametrize("lengths", ENVIRONMENTS)
+@pytest.mark.parametrize("which", ["on", "off", "on, not off", "range", "one strand", "motif"])
+def test_the_recursion_is_enumeration(tables, which, lengths):
+    """log Z, the number of objects, and what is as wanted, to rounding; all samples' rewards."""
+    length, options = ENVIRONMENTS[lengths]
+    environment = Sequence("DNA", length, "append", **options)
+    data = SequenceData(terms(tables, which), exponent=3.0)
+    reward = data.make_reward(environment)
+    listed = target_distribution(environment, lambda objects: reward(objects).double())
+    target = TransferTarget(data.automaton(environment))
+    assert target.log_z == pytest.approx(listed.log_z, abs=1e-10)
+    assert target.log_size == pytest.approx(math.log(len(listed.probability)), abs=1e-10)
+    hits = data.hits(data.score_of(environment).values(listed.objects)).numpy()
+    good = target.automaton.hits
+    assert target.share(good) == pytest.approx(float(listed.probability.numpy() @ hits), abs=1e-10)
+    assert target.share_of_objects(good) == pytest.approx(hits.mean(), abs=1e-10)
+    letters, log_reward = target.sample(500, np.random.default_rng(0))
+    objects = torch.from_numpy(letters)
+    assert np.array_equal(reward(objects).double().numpy(), log_reward)
+    assert torch.equal(environment.encode(environment.decode(objects)), objects)
+    assert np.array_equal(target.automaton.log_reward[target.states_of(letters)], log_reward)
+
+
+def test_samples_are_of_the_target(tables):
+    """Each object as often as it should be, by chi squared over 4,096 and fewer objects."""
+    environment = Sequence("DNA", 6, "append", 5, [LongestRun(3)])
+    data = SequenceData(terms(tables, "on"), exponent=2.0)
+    reward = data.make_reward(environment)
+    listed = target_distribution(environment, lambda objects: reward(objects).double())
+    target, n = TransferTarget(data.automaton(environment)), 400_000
+    letters, _ = target.sample(n, np.random.default_rng(1))
+    place = torch.searchsorted(listed.indices, environment.state_index(torch.from_numpy(letters)))
+    counts = place.bincount(minlength=len(listed.indices)).numpy()
+    expected = n * listed.probability.numpy()
+    rare = expected < 5  # together, for the law of chi squared
+    counts, expected = (np.append(x[~rare], x[rare].sum()) for x in (counts, expected))
+    chi, free = float(((counts - expected) ** 2 / expected).sum()), len(expected) - 1
+    assert abs(chi - free) < 5 * math.sqrt(2 * free)
+
+
+def test_the_distance_of_a_policy_is_in_its_interval(tables):
+    """Of 200 estimates by 1,000 samples each, those within two errors are 91 % to 99 %."""
+    environment = Sequence("DNA", 5, "append")
+    data = SequenceData(terms(tables, "on"), exponent=2.0)
+    torch.manual_seed(0)
+    model = model_of(environment, TrajectoryBalance(), MLP, draw_seed=0).use(data)
+    for parameter in model.policy.forward_policy.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    indices, probability = terminating_distribution(environment, model.policy)
+    exact = model.evaluate().metrics["D_TV"]
+    assert 0.2 < exact < 0.8
+    target, log_q = TransferTarget(data.automaton(environment)), probability.log()
+    covered = 0
+    for seed in range(200):
+        letters, log_reward = target.sample(1000, np.random.default_rng(seed))
+        row = torch.searchsorted(indices, environment.state_index(torch.from_numpy(letters)))
+        found, error = total_variation_from(log_q[row].numpy(), log_reward - target.log_z)
+        covered += abs(found - exact) < 1.96 * error
+    assert 182 <= covered <= 198
+    model.exact_limit = 0  # as if there were too many
+    model.use(data)
+    metrics = model.evaluate().metrics
+    assert metrics["D_TV"] == pytest.approx(exact, abs=4 * metrics["D_TV_error"])
+    assert metrics["D_TV_error"] < 0.005
+    assert metrics["log_z_error"] == pytest.approx(abs(model.log_z - target.log_z), abs=1e-6)
+
+
+def test_thirty_letters_take_seconds(tables):
+    """10^18 objects: the number is exact, and both rates are probabilities."""
+    environment = Sequence("DNA", 30, "append")
+    data = SequenceData(terms(tables, "on, not off"))
+    target = TransferTarget(data.automaton(environment))
+    assert target.log_size == pytest.approx(30 * math.log(4), abs=1e-9)
+    good = target.automaton.hits
+    assert 0 < target.share_of_objects(good) < target.share(good) < 1
+
+
+def test_whether_a_value_is_as_wanted_is_never_rounded():
+    values = torch.cat([torch.linspace(-1, 1, 5001).double(), torch.tensor([0.3, 0.45])])
+    for want, low, high in (
+        (">= 0.45 within 0.1", 0.45, math.inf),
+        ("<= 0.3 within 0.05", -math.inf, 0.3),
+        ("0.3..0.45 within 0.1", 0.3, 0.45),
+        ("maximise 0..0.45", 0.45, math.inf),
+        ("minimise 0.3..0.8", -math.inf, 0.3),
+    ):
+        levels = Levels(want, -1.0, 1.0, 16, 1e-3)
+        assert 8 < len(levels) < 24
+        assert torch.equal(levels.hits[levels.of(values)], (values >= low) & (values <= high))
+        assert ((levels(values) == 1) >= levels.hits[levels.of(values)]).all()
+
+
+def test_the_best_window_by_hand():
+    """Against a loop over windows and strands, of sequences of several lengths."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=64)
+    motif = Motif("X", "test", rng.integers(0, 30, (4, 3)).astype(float))
+    objects = torch.from_numpy(rng.integers(0, 4, (50, 6)))
+    objects[:10, 4:] = -1
+    objects[10:15, 2:] = -1
+    odds = np.log((motif.counts + 1) / (motif.counts + 1).sum(0) / 0.25)
+    worst, best = odds.min(0).sum(), odds.max(0).sum()
+
+    def of_table(word):
+        return scores[int("".join(map(str, word)), 4)]
+
+    def of_motif(word):
+        return (sum(odds[x, i] for i, x in enumerate(word)) - worst) / (best - worst)
+
+    for value, module in (
+        (of_table, partial_window(TableWindow, scores, 4)),
+        (of_motif, partial_window(MotifWindow, motif)),
+    ):
+        for both in (False, True):
+            found = module(both)(objects).tolist()
+            for row, answer in zip(objects.tolist(), found, strict=True):
+                text = [x for x in row if x >= 0]
+                words = [text[i : i + 3] for i in range(len(text) - 2)]
+                words += [[3 - x for x in word[::-1]] for word in words] if both else []
+                wanted = max(map(value, words), default=-math.inf)
+                assert answer == pytest.approx(wanted, abs=1e-12)
+            words, values = module(both).words_from(0.5)
+            every = torch.tensor(list(itertools.product(range(4), repeat=3)))
+            reach = module(both)(every) >= 0.5
+            assert {*map(tuple, words.tolist())} == {*map(tuple, every[reach].tolist())}
+            assert np.allclose(values, module(both)(torch.from_numpy(words)).numpy())
+
+
+def partial_window(kind, *arguments):
+    return lambda both: kind(*arguments, both)
+
+
+def test_a_table_of_one_strand_and_with_gaps_is_completed(tmp_path):
+    words = ["".join(x) for x in itertools.product("ACGT", repeat=3)]
+    rows = {word: float(i) for i, word in enumerate(words) if word <= other(word)}
+    del rows["AAC"]
+    path = tmp_path / "own.csv"
+    path.write_text("kmer,score\n" + "\n".join(f"{w},{x}" for w, x in rows.items()))
+    scores, said = completed_scores(path, "ACGT", None, strands=True)
+    assert scores[words.index("TCT")] == rows["AGA"]
+    near = [w for w in words if sum(a != b for a, b in zip(w, "AAC", strict=True)) == 1]
+    mean = np.mean([scores[words.index(w)] for w in near])
+    assert scores[words.index("AAC")] == pytest.approx(mean)
+    assert "31 scores are those of the other strand and 2 missing ones the mean" in said
+    path.write_text("kmer,score\n" + "\n".join(f"{w},{x}" for w, x in [*rows.items()][:20]))
+    with pytest.raises(InputError, match="more than a tenth"):
+        completed_scores(path, "ACGT", None, strands=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SequenceTerm(), "needs one of table, factor and property"),
+        (lambda: SequenceTerm(property="weight"), "is no property of sequences"),
+        (lambda: SequenceTerm(factor="FOXA1", want="good"), "want of FOXA1: 'good' does not say"),
+        (lambda: SequenceData([]), "there are no terms"),
+        (
+            lambda: SequenceData([SequenceTerm(property="GC", want="0..1")] * 2),
+            "two terms are called GC",
+        ),
+        (
+            lambda: SequenceData([SequenceTerm(factor="FOXA1")]).make_reward(Sequence("DNA", 6)),
+            "windows have 8 letters, and the shortest sequence 6",
+        ),
+        (
+            lambda: SequenceData([SequenceTerm(property="GC", want="0..1")]).make_reward(
+                Sequence("protein", 6)
+            ),
+            "GC is about DNA and RNA",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
