@@ -46,6 +46,19 @@ class DrawCounter:
         """Nothing to restore."""
 
 
+def check_one_length(who: str, environment: Environment) -> None:
+    """Refuse sequences of several lengths.
+
+    Raises:
+        InputError: They are.
+    """
+    if not environment.fixed_length:
+        raise InputError(
+            f"{who} scores sequences of one length, got {environment.describe()}; leave out "
+            "min_length, or take SequenceData, FunctionData or CommandData"
+        )
+
+
 class DataModule(LightningDataModule):
     """Owns the reward of a task; the module asks its Trainer's DataModule for it.
 
@@ -106,6 +119,15 @@ class DataModule(LightningDataModule):
             texts: The objects, as it writes them.
         """
         return {}
+
+    def windows(self, environment: Environment, texts: list[str]) -> tuple[str, list[str]] | None:
+        """What of sequences a picture should line up: a few words on it, and a part of each.
+
+        Args:
+            environment: What is built.
+            texts: Sequences, as it writes them.
+        """
+        return None
 
     def on_exception(self, exception: BaseException) -> None:
         """Ranks no longer wait for each other."""

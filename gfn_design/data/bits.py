@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gfn_design.data.base import DataModule
+from gfn_design.data.base import DataModule, check_one_length
 from gfn_design.environments.base import Environment
 from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
@@ -103,6 +103,7 @@ def bits_of(environment: Environment) -> Tensor:
             "BitsData needs a Sequence with alphabet bits, bits2, bits4 or bits8, got "
             f"{environment.describe()}"
         )
+    check_one_length("BitsData", environment)
     return torch.tensor([[int(bit) for bit in symbol] for symbol in symbols])
 
 

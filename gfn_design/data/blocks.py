@@ -94,7 +94,7 @@ class BlocksData(DataModule):
         blocks, length = BLOCKS[self.task], TASKS[self.task].length
         names = tuple(block.smiles for block in blocks)
         fits = isinstance(environment, Sequence) and environment.symbols == names
-        if not fits or len(environment.slot_sizes) != length:
+        if not fits or len(environment.slot_sizes) != length or not environment.fixed_length:
             raise InputError(
                 f"BlocksData with task {self.task} needs a Sequence with alphabet {self.task} and "
                 f"length {length}, got {environment.describe()}"

@@ -214,6 +214,16 @@ class SequenceData(DataModule):
         columns = {title: [f"{x:.6g}" for x in column] for title, column in named}
         return columns | {"as_wanted": ["yes" if hit else "no" for hit in hits]}
 
+    def windows(self, environment: Environment, texts: list[str]) -> tuple[str, list[str]] | None:
+        for title, term in zip(self.titles, self.score_of(environment).terms, strict=True):
+            if isinstance(term, BestWindow):
+                best = term.best_windows(environment.encode(texts).cpu())
+                found = [
+                    "".join(environment.symbols[letter] for letter in row) for row in best.tolist()
+                ]
+                return f"the best windows of {title}", found
+        return None
+
     def hits(self, values: Tensor) -> Tensor:
         """Which rows of values ``float64[n, terms]`` are as wanted: ``bool[n]``."""
         within = torch.ones(len(values), dtype=torch.bool)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gfn_design.data.base import DataModule
+from gfn_design.data.base import DataModule, check_one_length
 from gfn_design.environments.base import Environment
 from gfn_design.environments.hypergrid import Hypergrid
 from gfn_design.environments.sequences.sequence import Sequence
@@ -122,6 +122,7 @@ class KmerData(DataModule):
         name = type(self).__name__
         if not isinstance(environment, Sequence) or environment.separator:
             raise InputError(f"{name} needs sequences of letters, got {environment.describe()}")
+        check_one_length(name, environment)
         path, alphabet = self.path, "".join(environment.symbols)
         column = SOURCES[self.table].column if self.table in SOURCES else None
         raw = torch.from_numpy(kmer_scores(path, alphabet, self.score or column))
@@ -214,5 +215,6 @@ class MotifData(DataModule):
     def make_reward(self, environment: Environment) -> Reward:
         if not isinstance(environment, Sequence) or environment.symbols != tuple("ACGT"):
             raise InputError(f"MotifData needs DNA sequences, got {environment.describe()}")
+        check_one_length("MotifData", environment)
         score = MotifScore(self.motif, environment.length, self.both_strands)
         return Reward(score, self.exponent, self.scale, self.minimum, self.maximum)

@@ -38,6 +38,8 @@ class Environment(Described, nn.Module, ABC):
         fixed_length: Every trajectory has `max_steps` actions, and there is no stop.
         n_states: `state_index` lies below it; None where the states cannot be numbered.
         molecules: Objects are molecules, of which `smiles` gives the SMILES.
+        symbols: What the sequences are written in that objects are; none if they are no sequences.
+        separator: Between symbols in a text.
         several_states: Several finished states may be the same object, which
             `log_states_per_object` counts.
         rejects: Objects may hold what is not wanted, as `rejected_for` says. They are trained on a
@@ -56,6 +58,8 @@ class Environment(Described, nn.Module, ABC):
     fixed_length: bool = False
     n_states: int | None = None
     molecules: bool = False
+    symbols: tuple[str, ...] = ()
+    separator: str = ""
     several_states: bool = False
     rejects: bool = False
     weighs: bool = False

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gfn_design.environments.base import Environment
-from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.files.objects import read_molecules, write_aside
 from gfn_design.files.tables import write_table
@@ -73,14 +72,14 @@ def write_into(
         more["path"] = [c.path or "" for c in candidates]
     names = {"rank": [str(c.rank) for c in candidates]}
     if not (environment.molecules and type(environment).smiles is Environment.smiles):
-        names["sequence" if isinstance(environment, Sequence) else "object"] = texts
+        names["sequence" if environment.symbols else "object"] = texts
     table = names | more | _numbers(candidates)
     files = [folder / "candidates.csv"]
     write_table(files[0], table)
     if smiles is not None and known is not None and known.aside:
         files.append(folder / "reference_set_aside.csv")
         write_aside(known.aside, files[-1])
-    if isinstance(environment, Sequence) and not environment.separator:
+    if environment.symbols and not environment.separator:
         files.append(folder / "candidates.fasta")
         lines = (f">candidate_{c.rank} reward={c.reward:.6g}\n{c.text}\n" for c in candidates)
         files[-1].write_text("".join(lines))

@@ -4,7 +4,6 @@ import math
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.results.candidates import Candidate, smiles_of
 
@@ -18,7 +17,8 @@ def pick_diverse(
     """The best candidate and others, all of them good, far from it and from each other (MaxMin).
 
     Each next one is that whose nearest among those picked is farthest: molecules by Tanimoto's
-    similarity of fingerprints, sequences by the number of letters that differ.
+    similarity of fingerprints, sequences by the number of letters that differ, or of edits where
+    lengths do.
 
     Args:
         candidates: Best first.
@@ -43,11 +43,11 @@ def pick_diverse(
         from gfn_design.results.molecules import farthest
 
         places = farthest(smiles, n)
-    elif isinstance(module.environment, Sequence):
+    elif module.environment.symbols:
         from rdkit.SimDivFilters.rdSimDivPickers import MaxMinPicker
 
         def differ(i: int, j: int) -> int:
-            return sum(a != b for a, b in zip(texts[i], texts[j], strict=True))
+            return distance(texts[i], texts[j])
 
         places = [0][:n]
         if n > 1:
@@ -128,3 +128,16 @@ def _good_enough(
             f"score is {candidates[0].score:.4g}); set it lower, or draw more by -n"
         )
     return found
+
+
+def distance(a: str, b: str) -> int:
+    """How many letters differ; of different lengths how many edits lead from one to the other."""
+    if len(a) == len(b):
+        return sum(x != y for x, y in zip(a, b, strict=True))
+    before = list(range(len(b) + 1))  # Wagner and Fischer 1974
+    for i, x in enumerate(a, 1):
+        row = [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (x != y)))
+        before = row
+    return before[-1]

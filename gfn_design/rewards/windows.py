@@ -19,23 +19,30 @@ Ints = NDArray[np.int64]
 class BestWindow(nn.Module):
     """The largest value of all windows of a sequence, on the strands that are read.
 
-    Attributes:
+    Args:
         width: Letters of a window.
         lowest: The smallest value that a window can have.
         highest: The largest.
+        both_strands: The other strand of a window counts as well; letters are A, C, G, T.
     """
 
-    width: int
-    lowest: float
-    highest: float
+    def __init__(self, width: int, lowest: float, highest: float, both_strands: bool) -> None:
+        super().__init__()
+        self.width, self.lowest, self.highest = width, lowest, highest
+        self.both_strands = both_strands
 
     @abstractmethod
-    def of_windows(self, windows: Tensor) -> Tensor:
-        """The value of windows ``int64[..., width]`` of letters: ``float64[...]``."""
+    def of_words(self, words: Tensor) -> Tensor:
+        """The value of words ``int64[..., width]`` as they are written: ``float64[...]``."""
 
     @abstractmethod
     def words_from(self, least: float) -> tuple[Ints, Floats]:
         """All words whose value is not below `least`, ``int64[n, width]``, and their values."""
+
+    def of_windows(self, windows: Tensor) -> Tensor:
+        """The value of windows ``int64[..., width]`` on the strands that are read."""
+        values = self.of_words(windows)
+        return values.maximum(self.of_words(twins(windows))) if self.both_strands else values
 
     def forward(self, objects: Tensor) -> Tensor:
         """The value of each sequence, ``float64[batch]``; -inf if it is shorter than a window.
@@ -47,6 +54,25 @@ class BestWindow(nn.Module):
         values = self.of_windows(windows.clamp(min=0))
         return values.masked_fill((windows < 0).any(-1), -torch.inf).amax(1)
 
+    def best_windows(self, objects: Tensor) -> Tensor:
+        """The window that the value of a sequence is of, as its strand reads: ``[batch, width]``.
+
+        Args:
+            objects: ``int64[batch, length]``, none shorter than a window.
+        """
+        windows = objects.unfold(1, self.width, 1)
+        written = (windows >= 0).all(-1)
+        words = windows.clamp(min=0)
+        if self.both_strands:
+            words, written = torch.cat([words, twins(words)], 1), written.repeat(1, 2)
+        values = self.of_words(words).masked_fill(~written, -torch.inf)
+        return words[torch.arange(len(objects)), values.argmax(1)]
+
+
+def twins(words: Tensor) -> Tensor:
+    """The other strand of words ``int64[..., width]`` of A, C, G and T."""
+    return 3 - words.flip(-1)
+
 
 class TableWindow(BestWindow):
     """Windows of a table of k-mers.
@@ -54,31 +80,29 @@ class TableWindow(BestWindow):
     Args:
         scores: ``float64[letters ** width]``, in the order of their letters.
         n_letters: Of the alphabet.
-        both_strands: The other strand of a window counts as well; letters are A, C, G, T.
+        both_strands: The other strand of a window counts as well.
     """
 
     scores: Tensor
     places: Tensor
 
     def __init__(self, scores: Floats, n_letters: int, both_strands: bool) -> None:
-        super().__init__()
-        self.width = round(np.log(len(scores)) / np.log(n_letters))
+        width = round(np.log(len(scores)) / np.log(n_letters))
+        super().__init__(width, float(scores.min()), float(scores.max()), both_strands)
         self.n_letters = n_letters
-        places = n_letters ** np.arange(self.width)[::-1].copy()
-        if both_strands:
-            digits = np.arange(len(scores))[:, None] // places % n_letters
-            scores = np.maximum(scores, scores[((n_letters - 1 - digits[:, ::-1]) * places).sum(1)])
-        self.lowest, self.highest = float(scores.min()), float(scores.max())
+        places = n_letters ** np.arange(width)[::-1].copy()
         self.register_buffer("scores", torch.from_numpy(scores), persistent=False)
         self.register_buffer("places", torch.from_numpy(places), persistent=False)
 
-    def of_windows(self, windows: Tensor) -> Tensor:
-        return self.scores[(windows * self.places).sum(-1)]
+    def of_words(self, words: Tensor) -> Tensor:
+        return self.scores[(words * self.places).sum(-1)]
 
     def words_from(self, least: float) -> tuple[Ints, Floats]:
-        scores, places = self.scores.numpy(force=True), self.places.numpy(force=True)
-        codes = (scores >= least).nonzero()[0]
-        return codes[:, None] // places % self.n_letters, scores[codes]
+        codes = torch.arange(len(self.scores), device=self.scores.device)
+        words = codes[:, None] // self.places % self.n_letters
+        values = self.of_windows(words)
+        reach = values >= least
+        return words[reach].numpy(force=True), values[reach].numpy(force=True)
 
 
 class MotifWindow(BestWindow):
@@ -102,28 +126,23 @@ class MotifWindow(BestWindow):
         background: tuple[float, ...] = (0.25, 0.25, 0.25, 0.25),
         pseudocount: float = 1.0,
     ) -> None:
-        super().__init__()
         counts = motif.counts + pseudocount
         odds = np.log(counts / counts.sum(0) / np.array(background)[:, None]).T
-        self.width, self.lowest, self.highest = len(odds), 0.0, 1.0
+        super().__init__(len(odds), 0.0, 1.0, both_strands)
         odds = odds - odds.min(1, keepdims=True)
         odds = odds / odds.max(1).sum()
-        strands = [odds, odds[::-1, ::-1]] if both_strands else [odds]
-        self.register_buffer("odds", torch.from_numpy(np.stack(strands).copy()), persistent=False)
+        self.register_buffer("odds", torch.from_numpy(odds.copy()), persistent=False)
 
-    def of_windows(self, windows: Tensor) -> Tensor:
-        values = [
-            sum(strand[place][windows[..., place]] for place in range(self.width))
-            for strand in self.odds
-        ]
-        return torch.stack(values).amax(0)
+    def of_words(self, words: Tensor) -> Tensor:
+        values = torch.zeros(words.shape[:-1], dtype=self.odds.dtype, device=words.device)
+        for place, letter in zip(self.odds, words.unbind(-1), strict=True):
+            values = values + place[letter]
+        return values
 
     def words_from(self, least: float) -> tuple[Ints, Floats]:
-        found = [_words(strand, least) for strand in self.odds.numpy(force=True)]
-        words = np.unique(np.concatenate(found), axis=0)
-        return words, self.of_windows(torch.from_numpy(words).to(self.odds.device)).numpy(
-            force=True
-        )
+        words = torch.from_numpy(_words(self.odds.numpy(force=True), least))
+        words = torch.cat([words, twins(words)]).unique(dim=0) if self.both_strands else words
+        return words.numpy(), self.of_windows(words.to(self.odds.device)).numpy(force=True)
 
 
 def _words(odds: Floats, least: float) -> Ints:

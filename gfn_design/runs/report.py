@@ -5,7 +5,6 @@ from pathlib import Path
 
 import yaml
 
-from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.evaluation.evaluate import Evaluation
 from gfn_design.files.run_folder import LOG
 from gfn_design.files.whole import whole_files
@@ -52,8 +51,8 @@ def _draw(run: Run, evaluation: Evaluation, candidates: list[Candidate], folder:
     if plots.plot_curve(run.folder / LOG, ax):
         plots.save(ax, folder / "curve.png")
     environment = run.module.environment
-    if isinstance(environment, Sequence) and not environment.separator and candidates:
-        ax = plots.axes(max(4.0, 0.5 * environment.length), 2.5)
+    if environment.symbols and not environment.separator and candidates:
+        ax = plots.axes(max(4.0, min(24.0, 0.5 * len(candidates[0].text))), 2.5)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # logomaker's own use of pandas
             plots.plot_logo(candidates, run.module, ax)
