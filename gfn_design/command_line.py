@@ -202,6 +202,19 @@ def _check(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _feasible(command: argparse.ArgumentParser) -> None:
+    """Options of feasible."""
+    command.add_argument(
+        "--config",
+        "-c",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="of a run, which is not trained; of several, later ones win",
+    )
+
+
 def _configs(command: argparse.ArgumentParser) -> None:
     """Options of configs: none."""
 
@@ -212,6 +225,7 @@ COMMANDS = {
     "sample": (_sample, "draw distinct candidates from a run, best first"),
     "evaluate": (_evaluate, "compare what a run samples with what it should sample"),
     "compare": (_compare, "run a grid of problems, methods and seeds; say which is better"),
+    "feasible": (_feasible, "say what share of all sequences is as wanted, before training"),
     "mine": (_mine, "find the fragments that molecules of yours are made of (BRICS)"),
     "demo": (_demo, "design binding sites of a transcription factor, or molecules, in minutes"),
     "check": (_check, "test an environment of your own against the contract"),

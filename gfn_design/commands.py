@@ -189,6 +189,16 @@ def evaluate(options: argparse.Namespace, overrides: Overrides) -> int:
     return 0
 
 
+def feasible(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Say whether what is wanted can be reached, and how often at which exponent."""
+    config = load([config_file(path) for path in options.config], overrides, ROOT)
+    from gfn_design.runs.feasible import feasible as lines
+
+    for line in lines(absolute_paths(config)):
+        print(line, flush=True)
+    return 0
+
+
 def compare(options: argparse.Namespace, overrides: Overrides) -> int:
     """Run a grid of problems, methods and seeds, and say which differences are real."""
     jobs = os.cpu_count() or 1 if options.jobs is None else options.jobs
@@ -290,6 +300,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Overrides], int]] = {
     "sample": sample,
     "evaluate": evaluate,
     "compare": compare,
+    "feasible": feasible,
     "mine": mine,
     "demo": demo,
     "check": check,

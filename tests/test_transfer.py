@@ -86,7 +86,7 @@ def test_the_recursion_is_enumeration(tables, which, lengths):
     assert target.log_z == pytest.approx(listed.log_z, abs=1e-10)
     assert target.log_size == pytest.approx(math.log(len(listed.probability)), abs=1e-10)
     hits = data.hits(data.score_of(environment).values(listed.objects)).numpy()
-    good = target.automaton.hits
+    good = target.automaton.all_hit
     assert target.share(good) == pytest.approx(float(listed.probability.numpy() @ hits), abs=1e-10)
     assert target.share_of_objects(good) == pytest.approx(hits.mean(), abs=1e-10)
     letters, log_reward = target.sample(500, np.random.default_rng(0))
@@ -146,7 +146,7 @@ def test_thirty_letters_take_seconds(tables):
     data = SequenceData(terms(tables, "on, not off"))
     target = TransferTarget(data.automaton(environment))
     assert target.log_size == pytest.approx(30 * math.log(4), abs=1e-9)
-    good = target.automaton.hits
+    good = target.automaton.all_hit
     assert 0 < target.share_of_objects(good) < target.share(good) < 1
 
 

@@ -201,9 +201,10 @@ class SequenceData(DataModule):
             score.of_worths(torch.stack(worths, 1)).float()
         )
         hits = [level.hits[place] for level, place in zip(levels, reached.T, strict=True)]
-        good = torch.stack(hits, 1).all(1).numpy(force=True)
+        good = torch.stack(hits).numpy(force=True)
         log_rewards = log_reward.double().numpy(force=True)
-        return RewardAutomaton(following, log_rewards[row], fits, ends, good[row])
+        names = tuple(self.titles)
+        return RewardAutomaton(following, log_rewards[row], fits, ends, good[:, row], names)
 
     def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
         """The value of every term, and whether all are as wanted."""

@@ -120,7 +120,7 @@ def beyond_enumeration(module: "Designer", target: TransferTarget) -> dict[str, 
     environment = module.environment
     result = {
         "log_z_error": abs(module.log_z - target.log_z),
-        "target_hit_rate": target.share(target.automaton.hits),
+        "target_hit_rate": target.share(target.automaton.all_hit),
     }
     if environment.n_backward_actions > 1:
         return result

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_design.environments.sequences.automaton import Bools, Ints
+from gfn_design.errors import InputError
 from gfn_design.rewards.automaton import RewardAutomaton
 
 Floats = NDArray[np.float64]
@@ -38,7 +39,7 @@ class TransferTarget:
         return len(self.automaton.fits)
 
     def _backwards(self, log_weight: Floats) -> tuple[list[Floats], list[float]]:
-        following, _, fits, ends, _ = self.automaton
+        following, _, fits, ends, *_ = self.automaton
         top = float(log_weight.max())
         weight = np.exp(log_weight - top)
         sums, scales = [weight * ends[-1]], [top]
@@ -67,6 +68,24 @@ class TransferTarget:
         sums, scales = self._backwards(log_weight)
         return self._log(sums[0][0], scales[0])
 
+    def check(self) -> None:
+        """Refuse wishes that no object can meet together.
+
+        Raises:
+            InputError: None can.
+        """
+        automaton = self.automaton
+        if self.share_of_objects(automaton.all_hit):
+            return
+        alone = [
+            f"{name} {self.share_of_objects(hit):.3g}"
+            for name, hit in zip(automaton.terms, automaton.hits, strict=True)
+        ]
+        raise InputError(
+            f"no sequence of {self.longest} letters is as wanted in all terms; of all there are, "
+            f"these shares are in each alone: {', '.join(alone)}; loosen what is wanted"
+        )
+
     def share(self, counted: Bools) -> float:
         """The probability under the target of what ends in some states, ``bool[states]``."""
         log_reward = np.where(counted, self.automaton.log_reward, -np.inf)
@@ -86,7 +105,7 @@ class TransferTarget:
         Returns:
             ``int64[n, longest]``, -1 after the last letter, and ``float64[n]`` in nats.
         """
-        following, log_reward, fits, ends, _ = self.automaton
+        following, log_reward, fits, ends, *_ = self.automaton
         letters = np.full((n, self.longest), -1)
         state, going = np.zeros(n, dtype=np.int64), np.ones(n, dtype=bool)
         top = float(log_reward.max())

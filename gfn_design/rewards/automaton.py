@@ -25,7 +25,8 @@ class RewardAutomaton(NamedTuple):
         fits: ``bool[longest, letters]``, which letters a place may hold.
         ends: ``bool[longest + 1, states]``, whether so many letters that lead to a state are an
             object; ``bool[longest + 1, 1]`` where the state does not matter.
-        hits: ``bool[states]``, whether a sequence that ends there is as wanted.
+        hits: ``bool[terms, states]``, whether a sequence that ends there is as each term wants.
+        terms: What they are called.
     """
 
     following: Ints
@@ -33,6 +34,13 @@ class RewardAutomaton(NamedTuple):
     fits: Bools
     ends: Bools
     hits: Bools
+    terms: tuple[str, ...]
+
+    @property
+    def all_hit(self) -> Bools:
+        """Whether a sequence that ends in a state is as all terms want: ``bool[states]``."""
+        every: Bools = np.logical_and.reduce(self.hits)
+        return every
 
 
 def levels_of_states(levels: list[Levels]) -> Ints:

@@ -98,7 +98,10 @@ class Task:
         """The exact target beyond enumeration, where an automaton follows the reward."""
         if self._transfer is None and self.policy.prior is None:
             automaton = self.data.automaton(self.environment)
-            self._transfer = (None if automaton is None else TransferTarget(automaton),)
+            target = None if automaton is None else TransferTarget(automaton)
+            if target is not None:
+                target.check()
+            self._transfer = (target,)
         return None if self._transfer is None else self._transfer[0]
 
     def modes(self) -> Tensor | None:
