@@ -40,7 +40,7 @@ from gfn_design import (
     UniformBackward,
 )
 from gfn_design.data.base import DataModule
-from gfn_design.fast import log_probabilities as scoring
+from gfn_design.fast import log_probabilities
 from gfn_design.fast.step import set_gradients
 from gfn_design.policies.mlp import MLP
 from gfn_design.rewards.reward import Reward
@@ -126,7 +126,7 @@ def in_turns(steps: dict[str, Step], seconds: float) -> dict[str, list[float]]:
 
 def phases(seconds: float) -> Iterator[str]:
     """Rows: Milliseconds of each phase, uncompiled, and the share of matrix products."""
-    yield "| work | roll-out | reward | score, losses | gradient | update | products | RL-U / TB |"
+    yield "| work | roll-out | reward | losses | gradient | update | products | RL-U / TB |"
     yield "|---|---|---|---|---|---|---|---|"
     for batch_size in (16, 128):
         whole = {}
@@ -179,8 +179,8 @@ def every_state():
         finally:
             environment.n_states = numbered
 
-    distinct = scoring.distinct
-    with patch.object(scoring, "distinct", all_of_them):
+    distinct = log_probabilities.distinct
+    with patch.object(log_probabilities, "distinct", all_of_them):
         yield
 
 

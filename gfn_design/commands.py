@@ -11,13 +11,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from gfn_design.config import REQUIRED, build_section, describe, load, read, signature
+from gfn_design.config import build_section, describe, load, read
 from gfn_design.config import check as check_config
 from gfn_design.config.check import Object
 from gfn_design.config.paths import absolute_paths, config_file, shipped
 from gfn_design.config.root import ROOT
 from gfn_design.errors import InputError
-from gfn_design.runs.telling import print_metrics, ties, train_and_tell
+from gfn_design.runs.telling import print_keys, print_metrics, ties, train_and_tell
 
 Overrides = list[tuple[str, str]]
 
@@ -31,7 +31,7 @@ def fit(options: argparse.Namespace, overrides: Overrides) -> int:
         print(describe(ROOT))
         for path in files:
             print(f"\nof the objects in {path}:")
-            _print_keys(read([path], []), "")
+            print_keys(read([path], []), "")
         return 0
     if not files:
         raise InputError("fit needs a configuration, as in: gfn-design fit --config FILE")
@@ -98,19 +98,6 @@ def _folder(config: Path, *others: Path) -> Path:
         return Path("runs", "-".join(path.stem for path in (config, *others)))
     parents = [part for part in config.parts[-2:-1] if part not in (".", "configs")]
     return Path("runs", "-".join([*parents, config.stem]))
-
-
-def _print_keys(value: Any, key: str) -> None:
-    """What every object of a configuration takes, under the keys of the command line."""
-    if isinstance(value, dict) and "class_path" in value:
-        taken = signature(value["class_path"])
-        print(f"{key}: {value['class_path']}, {taken.summary}")
-        for it in taken.parameters.values():
-            default = "" if it.default == REQUIRED else f" = {it.default}"
-            print(f"  {key}.{it.name}{default}  # {it.doc}")
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            _print_keys(item, f"{key}.{name}".lstrip("."))
 
 
 def sample(options: argparse.Namespace, overrides: Overrides) -> int:

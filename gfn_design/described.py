@@ -30,7 +30,8 @@ class Described:
 
     def __new__(cls, *arguments: Any, **named: Any) -> Self:
         for name in named:
-            if now := of_argument(cls.__name__, name):
+            now = of_argument(cls.__name__, name)
+            if now and name not in inspect.signature(cls).parameters:
                 raise InputError(f"{cls.__name__}: '{name}' is '{now}' now")
         made = super().__new__(cls)
         made.__dict__["_given"] = (arguments, named)

@@ -42,7 +42,7 @@ class Designer(LightningModule):
     Attributes:
         environment: What is built.
         policy: Decides.
-        engine: Draws and scores.
+        engine: Draws, and asks for log-probabilities.
         task: What is wanted.
         tally: What has been counted.
         batch_size: Trajectories of a batch, on each device.

@@ -1,8 +1,9 @@
-"""The LightningModule: draw trajectories, score them, improve the policy."""
+"""The LightningModule: draw trajectories, look at them, improve the policy."""
 
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import torch
@@ -49,9 +50,9 @@ NO_LIMIT = 10**9  # batches: as many as the engine likes
 class GFlowNet(Designer):
     """Builds objects with probability proportional to their reward.
 
-    One training step draws a batch of trajectories from the forward policy, scores them under the
-    same policy with gradients, and descends the objective's losses. The reward belongs to the
-    Trainer's DataModule.
+    One training step draws a batch of trajectories from the forward policy, asks it for their
+    log-probabilities with gradients, and descends the objective's losses. The reward belongs to
+    the Trainer's DataModule.
 
     Args:
         environment: What is built, and how.
@@ -69,8 +70,9 @@ class GFlowNet(Designer):
 
     def __new__(cls, *arguments: Any, **named: Any) -> "GFlowNet":
         """Answer names that options had before."""
-        if moved := [f"'{name}' is {of_option(name)} now" for name in named if of_option(name)]:
-            raise InputError(f"GFlowNet: {moved[0]}")
+        own = signature(cls.__init__).parameters
+        if moved := [name for name in named if name not in own and of_option(name)]:
+            raise InputError(f"GFlowNet: '{moved[0]}' is {of_option(moved[0])} now")
         return super().__new__(cls)
 
     def __init__(
@@ -125,14 +127,11 @@ class GFlowNet(Designer):
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, DataModule):
             self._take(data)
+        if stage == "fit":
+            self.learner.learn_from(data)
 
     def teardown(self, stage: str) -> None:
         ranks.end()
-
-    def _take(self, data: DataModule) -> None:
-        if self.task.has_data and self.data is not data:
-            self.learner.forget()
-        super()._take(data)
 
     def learned_reward(self) -> LearnedReward:
         """log R of finished states as it is learned from."""
@@ -241,8 +240,7 @@ class GFlowNet(Designer):
         check_trainer(self.objective, self.engine.takes_gradients, self.trainer)
         self.learner.to(self.device)  # a checkpoint is read before the module is on its device
         self.begin()
-        watched = self.trainer.logger is not None and self.trainer.limit_val_batches
-        if self.tally.draws == 0 and watched:
+        if self.tally.draws == 0 and self.trainer.logger and self.trainer.limit_val_batches:
             metrics = self.tally.calls() | self.evaluate().metrics
             for logger in self.trainer.loggers:
                 logger.log_metrics(metrics, step=0)

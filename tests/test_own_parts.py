@@ -51,7 +51,7 @@ class Scores(DataModule):
     ("objective", "message"),
     [
         (Whole(), r"Whole.forward must return losses by name, .* got a Tensor"),
-        (Each(), r"Each.forward: the loss 'each' must be one number, .* got the shape \(8,\)"),
+        (Each(), r"Each.forward: the loss 'each' must be one number .* got the shape \(8,\)"),
     ],
 )
 @pytest.mark.parametrize("speed", [Speed(fast=False), Speed()])

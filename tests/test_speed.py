@@ -489,7 +489,7 @@ def test_a_compiled_training_step_is_the_same(environment, objective, backward):
 def test_what_a_roll_out_found_is_what_losses_would_find(
     order, length, explores, numbered, frozen, monkeypatch
 ):
-    """In the order of the states that are steps; where some layers do not learn as well."""
+    """In the order of the states that are asked about; where some layers do not learn as well."""
     environment = Sequence("AB" if length > 4 else "ABC", length, order)
     if not numbered:
         environment.n_states = None

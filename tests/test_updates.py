@@ -334,9 +334,10 @@ def test_another_reward_leaves_nothing_of_the_one_before(kind):
         model.next_step()
     assert len(model.learner.replay) >= 16
     assert model.learner.used == 1
-    model.use(model.data)
+    model.learner.learn_from(model.data)
+    model.learner.learn_from(model.data)
     assert (len(model.learner.replay) >= 16, model.learner.used) == (True, 1)
-    model.use(HypergridData(0.5, 0.0, 0.0))
+    model.use(HypergridData(0.5, 0.0, 0.0)).learner.learn_from(model.data)
     assert (len(model.learner.replay), model.learner.batch) == (0, None)
     drawn = model.next_step().batch.drawn
     assert drawn.log_reward.std() < 1e-5  # the new reward is 0.5 everywhere

@@ -124,7 +124,7 @@ def _walk(tested: Tested, choices: list[int]) -> Tensor:
 
 
 def _padding_never_leaks(tested: Tested) -> None:
-    """A trajectory scores the same alone as among others, whatever is written in its padding."""
+    """A trajectory is as likely alone as among others, whatever is written in its padding."""
     environment, random = tested.environment, torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -140,8 +140,8 @@ def _padding_never_leaks(tested: Tested) -> None:
         states, actions = states[:, : steps + 1], actions[:, :steps]
         cut = Trajectories(states, actions, undo[:, :steps], alive[:, :steps], log_reward)
         alone = log_probabilities(environment, policy, cut)
-        for name, scored in product(("log_pf", "log_pb"), in_batches):
-            found = getattr(scored, name)[row : row + 1]
+        for name, said in product(("log_pf", "log_pb"), in_batches):
+            found = getattr(said, name)[row : row + 1]
             expected = F.pad(getattr(alone, name), (0, found.shape[1] - steps))
             rule = f"padding never leaks into {name}"
             tested.agree(rule, found, expected, cut.objects, tolerance=1e-4)

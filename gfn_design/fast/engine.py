@@ -36,7 +36,7 @@ def engine_for(parts: Parts, batch_size: int, once: bool, speed: Speed) -> Engin
 
 
 class FastEngine(EngineWithExtras):
-    """Asks about early and equal states once, drops what has stopped, compiles, goes in bursts.
+    """Asks about early and equal states once, drops what has stopped, compiles, goes in rows.
 
     Args:
         parts: What learns, and how.
@@ -87,7 +87,7 @@ class FastEngine(EngineWithExtras):
         return nn.ModuleList() if self.early is None else nn.ModuleList([self.early])
 
     def forget(self) -> None:
-        """There is another reward: the next batch is a first one."""
+        """There is another reward: a loop is compiled anew for it."""
         self.loop = self.names = None
         self.looping = self.loops
 

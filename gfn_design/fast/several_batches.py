@@ -1,7 +1,7 @@
 """Several sampled batches in one step of Lightning, whose bookkeeping costs as much as a small one.
 
 Everything that counts batches goes on counting them: global steps, schedulers, logs, validation,
-checkpoints. They end where any of these is due, and after a tenth of a second, so that the
+checkpoints. Several end where any of these is due, and after a tenth of a second, so that the
 progress bar moves and large batches are taken one by one. Callbacks that look at every batch, other
 than those known to bear with bursts, switch them off. Where a step of Lightning would do nothing
 but a gradient and an update, they may be one compiled loop (see `compiled_loop`).

@@ -138,6 +138,10 @@ class PessimisticLikelihood(TrajectoryLikelihood):
         state_dict.pop(f"{prefix}_extra_state", None)  # where memories were once
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
+    def forget(self) -> None:
+        super().forget()
+        self.batches = []
+
     def memories(self) -> list[list[Tensor]]:
         return [[x.cpu() for x in batch] for batch in self.batches]
 

@@ -39,7 +39,7 @@ class Objective(Described, nn.Module):
         floor: Log-rewards below it count as it.
         calibrated: Whether the first batch has been seen, or need not be.
         on_policy: The trajectories must come from the policy being trained.
-        value_kind: What ``StepLogProbs.value`` holds, for which a network is built: a ``critic``'s
+        value_kind: What a state is valued by, in ``StepLogProbs.value``: a ``critic``'s
             expected cost to the end, or the log ``flow`` through a state; None needs neither.
             ``edges`` needs neither, and reads the forward policy's logits as log flows in
             ``StepLogProbs.edges``.
@@ -134,8 +134,8 @@ class Objective(Described, nn.Module):
         """The losses of trajectories.
 
         Args:
-            now: StepLogProbs by the present policy, with gradients.
-            then: StepLogProbs by the policy that drew them, without.
+            now: What the present policy says, with gradients.
+            then: What the policy said that drew them, without.
         """
         raise NotImplementedError
 
@@ -182,11 +182,16 @@ class BackwardObjective(Described, nn.Module):
     def remember(self, memories: list[list[Tensor]]) -> None:
         """Go on from a checkpoint."""
 
+    def forget(self) -> None:
+        """There is another reward: keep nothing of earlier batches."""
+        if self.guide is not None:
+            self.guide.forget()
+
     def forward(self, now: StepLogProbs, then: StepLogProbs, log_z: Tensor) -> dict[str, Tensor]:
         """The losses of trajectories, stored from the source on as always.
 
         Args:
-            now: StepLogProbs by the present policies, with gradients.
+            now: What the present policies say, with gradients.
             then: The same as constants.
             log_z: The present estimate of log Z, less `Objective.log_scale`; a constant.
         """

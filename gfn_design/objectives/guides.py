@@ -34,11 +34,14 @@ class Guide(Described, nn.Module):
     def observe(self, environment: Environment, objects: Tensor, log_reward: Tensor) -> None:
         """Learn from the objects of a batch, ``int64[batch, *state_shape]``."""
 
+    def forget(self) -> None:
+        """There is another reward: what was observed counts no more."""
+
     def forward(
         self,
         environment: Environment,
         trajectories: Trajectories,
-        scored: StepLogProbs,
+        said: StepLogProbs,
         reward: LogRewardFunction,
     ) -> Tensor:
         """log P_G of each step, ``[batch, steps]``; anything where nothing moves.
@@ -46,7 +49,7 @@ class Guide(Described, nn.Module):
         Args:
             environment: What is built.
             trajectories: Drawn back from objects.
-            scored: The same, with ``log_policy``.
+            said: What the policy says of them, with ``log_policy``.
             reward: log R of objects.
         """
         raise NotImplementedError
@@ -88,15 +91,15 @@ class StopGuide(Guide):
         self,
         environment: Environment,
         trajectories: Trajectories,
-        scored: StepLogProbs,
+        said: StepLogProbs,
         reward: LogRewardFunction,
     ) -> Tensor:
-        assert scored.log_policy is not None
+        assert said.log_policy is not None
         here = trajectories.states[:, :-1]
         small = reward(here.flatten(0, 1)).view(here.shape[:2]) <= self.largest
-        moves, stop = scored.log_policy[..., :-1].logsumexp(-1), scored.log_policy[..., -1]
-        less = small & (stop > math.log(self.floor)) & scored.moves
-        return scored.log_pf + torch.where(less, math.log1p(-self.floor) - moves, 0)
+        moves, stop = said.log_policy[..., :-1].logsumexp(-1), said.log_policy[..., -1]
+        less = small & (stop > math.log(self.floor)) & said.moves
+        return said.log_pf + torch.where(less, math.log1p(-self.floor) - moves, 0)
 
 
 class RewardGuide(Guide):
@@ -132,6 +135,10 @@ class RewardGuide(Guide):
         self.register_buffer("rewards", torch.zeros(n, dtype=torch.float64, device=device))
         self.register_buffer("counts", torch.zeros(n, dtype=torch.float64, device=device))
 
+    def forget(self) -> None:
+        self.rewards.zero_()
+        self.counts.zero_()
+
     def observe(self, environment: Environment, objects: Tensor, log_reward: Tensor) -> None:
         owner, index = _contained(environment, objects)
         reward = log_reward.double().clamp(-MAX_LOG_REWARD, MAX_LOG_REWARD).exp()
@@ -142,7 +149,7 @@ class RewardGuide(Guide):
         self,
         environment: Environment,
         trajectories: Trajectories,
-        scored: StepLogProbs,
+        said: StepLogProbs,
         reward: LogRewardFunction,
     ) -> Tensor:
         n = environment.n_states

@@ -16,7 +16,7 @@ class SoftQ(Objective):
     """Munchausen soft Q-learning with a dueling network (Tiapkin et al. 2024; Q-Much of the paper).
 
     A step earns log P_B, the last one log R more. Q(s, a) = V(s) + kappa log P_F(a | s), V being
-    the value head and kappa = 1 / (1 - munchausen), regresses on log P_B + V'(s') + munchausen *
+    the value network and kappa = 1 / (1 - munchausen), regresses on log P_B + V'(s') + munchausen *
     max(kappa log P_F'(a | s), lowest), where ' means the slow copy; V of the source is log Z.
 
     Args:

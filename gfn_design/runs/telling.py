@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gfn_design.config import load
+from gfn_design.config import REQUIRED, load, signature
 from gfn_design.config.root import ROOT
 
 
@@ -62,3 +62,16 @@ def print_metrics(metrics: dict[str, float]) -> None:
         error = f" +- {metrics[f'{name}_error']:.4f}" if f"{name}_error" in metrics else ""
         text = f"{value:.0f}" if name.startswith("modes") else f"{value:.4f}"
         print(f"{name} {text}{error}{late}")
+
+
+def print_keys(value: Any, key: str) -> None:
+    """What every object of a configuration takes, under the keys of the command line."""
+    if isinstance(value, dict) and "class_path" in value:
+        taken = signature(value["class_path"])
+        print(f"{key}: {value['class_path']}, {taken.summary}")
+        for it in taken.parameters.values():
+            default = "" if it.default == REQUIRED else f" = {it.default}"
+            print(f"  {key}.{it.name}{default}  # {it.doc}")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            print_keys(item, f"{key}.{name}".lstrip("."))

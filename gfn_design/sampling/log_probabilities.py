@@ -36,7 +36,7 @@ class StepLogProbs(NamedTuple):
         log_pf: log P_F of each action, in nats.
         log_pb: log P_B of the backward action undoing it; 0 at a stop. Of a policy with a prior,
             the prior's log P_F of each action.
-        value: The critic's value of the state each step leaves; zeros without a critic.
+        value: Of the state each step leaves, by a critic or log F; zeros without either.
         alive: Where a step is taken.
         stops: The last step of each trajectory, at which its reward is paid.
         moves: Where a step leads to another state, that is does not stop.

@@ -115,7 +115,7 @@ class PrioritizedReplay(Replay):
         self.largest = max(self.largest, float(error.max()))
 
     def forget(self) -> None:
-        self.transitions, self.count, self.largest = [], 0, 1.0
+        self.transitions, self.count, self.updates, self.largest = [], 0, 0, 1.0
         self.scale = torch.zeros_like(self.scale)
 
     def to(self, device: torch.device) -> None:

@@ -70,7 +70,7 @@ class Batch(NamedTuple):
 
     Attributes:
         drawn: Trajectories of the forward policy, and replayed ones; all else is for extras.
-        then: What the policy that drew them said; None is what the present one does.
+        then: What the policy that drew them said; None is what the present one says.
         log_reward_at: See `StepLogProbs`; None if the objective does not ask.
         back: What the backward policy learns from, if not from `drawn`: histories that it drew of
             the same objects, or what it recalls.
@@ -144,6 +144,8 @@ class Engine:
 
     def losses(self, batch: Batch) -> Losses:
         """What the objective says of a batch, by name."""
+        if any(extra is not None for extra in batch[1:]):
+            raise TypeError("this batch is more than a default one; take EngineWithExtras")
         policy, objective = self.parts.policy, self.parts.objective
         now = self.log_probabilities(policy, batch.drawn, objective.needs_policy)
         return named_losses(objective, objective(now, now.detach()))
@@ -208,16 +210,17 @@ def named_losses(objective: nn.Module, losses: Any) -> Losses:
         InputError: It is no mapping of names to scalars.
     """
     name = type(objective).__name__
-    if not isinstance(losses, dict):
+    if not isinstance(losses, dict) or not losses:
         raise InputError(
             f"{name}.forward must return losses by name, such as {{'loss': loss}}, "
-            f"got a {type(losses).__name__}"
+            f"got {'none' if losses == {} else f'a {type(losses).__name__}'}"
         )
     for key, loss in losses.items():
-        if loss.dim():
+        if not isinstance(loss, Tensor) or loss.dim():
+            got = f"the shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
             raise InputError(
-                f"{name}.forward: the loss '{key}' must be one number, such as a mean over the "
-                f"batch, got the shape {tuple(loss.shape)}"
+                f"{name}.forward: the loss '{key}' must be one number as a tensor, such as a mean "
+                f"over the batch, got {got}"
             )
     return losses
 

@@ -20,7 +20,7 @@ from gfn_design.policies.policy import Policy
 from gfn_design.sampling.histories import sample_backward
 from gfn_design.sampling.noise import KNOWN, TRAINING, uniform_noise
 from gfn_design.sampling.trajectories import Trajectories
-from gfn_design.training.engine import total_loss
+from gfn_design.training.engine import named_losses, total_loss
 from gfn_design.training.extras import log_z_of
 from gfn_design.training.rewarding import calibrate
 from gfn_design.training.trust_region import TrustRegion
@@ -44,7 +44,7 @@ class FineTuning(Described):
     Args:
         run: The folder of the run. Training has no use for it after its first checkpoint.
         way: ``all`` trains all layers; ``last`` the last layer of each policy; ``anchored`` all,
-            towards prior times reward, the prior being the policy as it came (see `score`).
+            towards prior times reward, the prior being the policy as it came (see `StepLogProbs`).
         known: A file of good objects, to be learned from besides: a table with a column of SMILES
             or sequences by its usual names, else the first; SMILES (.smi: the first word of each
             line); FASTA, or one object on each line. What cannot be built is left out, and said.
@@ -262,7 +262,7 @@ def fit_to(module: "GFlowNet", drawn: Trajectories) -> None:
     with torch.enable_grad():
         for _ in range(FITS):
             now = module.engine.log_probabilities(policy, drawn, all_actions=objective.needs_policy)
-            loss = total_loss(objective(now, now.detach()))
+            loss = total_loss(named_losses(objective, objective(now, now.detach())))
             gradients = torch.autograd.grad(loss, parameters)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient

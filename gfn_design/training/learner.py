@@ -1,5 +1,6 @@
 """What comes after what: one new batch after the other, each learned from once."""
 
+import logging
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +13,8 @@ from gfn_design.training.engine import Batch, Engine, Noise, Step
 from gfn_design.training.rewarding import LearnedReward, calibrate
 from gfn_design.training.setting import copy_rate
 from gfn_design.training.tally import Tally
+
+_log = logging.getLogger(__name__)
 
 
 class Randomness(Protocol):
@@ -41,6 +44,7 @@ class Learner:
         self.engine, self.tally, self.noise = engine, tally, noise
         self.batch_size = batch_size
         self.batch: Batch | None = None
+        self.data: Any = None  # whose rewards are learned from
 
     @torch.no_grad()  # but for losses
     def next_step(self, reward: LearnedReward) -> Step:
@@ -126,8 +130,17 @@ class Learner:
     def to(self, device: torch.device) -> None:
         """Move what is learned from again; a checkpoint is read before that is known."""
 
+    def learn_from(self, data: Any) -> None:
+        """A fit begins: nothing of another DataModule than the last one is learned from again."""
+        if data is not self.data and self.data is not None:
+            _log.info("another DataModule: what was kept of batches before is forgotten")
+            self.forget()
+        self.data = data
+
     def forget(self) -> None:
-        """There is another reward: nothing of the one before is learned from again."""
+        """Keep nothing of batches before."""
+        if self.engine.parts.backward is not None:
+            self.engine.parts.backward.forget()
 
     def state_dict(self) -> dict[str, Any]:
         """What a rank remembers of its own, for a checkpoint."""

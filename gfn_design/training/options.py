@@ -158,8 +158,11 @@ class Speed:
     batches_per_step: int = 50
 
     def __post_init__(self) -> None:
-        if self.compiled and not self.fast:
-            raise InputError("speed: what is compiled is fast; set fast: true or compiled: false")
+        if not self.fast and (self.compiled or self.batches_per_step != 50):
+            raise InputError(
+                "speed: the plain path compiles nothing and takes one batch in a step; set fast: "
+                "true, or leave out compiled and batches_per_step"
+            )
         if self.batches_per_step < 1:
             given = self.batches_per_step
             raise InputError(f"speed.batches_per_step must be at least 1, got {given}")

@@ -45,7 +45,7 @@ class ReusingLearner(Learner):
         """The losses of a new batch, or of the last one again."""
         if self.engine.parts.slow is not None:
             self._follow()
-        if self.batch is None or self.used == self.updates:
+        if self.batch is None or self.used >= self.updates:
             self._accept(self._draw(reward))
         self.used += 1
         assert self.batch is not None
@@ -98,6 +98,7 @@ class ReusingLearner(Learner):
             self.replay.to(device)
 
     def forget(self) -> None:
+        super().forget()
         self.batch, self.used = None, 0
         if self.replay is not None:
             self.replay.forget()

@@ -98,7 +98,7 @@ def calibrate(
 
     Args:
         objective: Remembers it.
-        first: StepLogProbs by the policy that drew them, with log R of what they built.
+        first: What the policy says that drew them, with log R of what they built.
         gather: Collects from all ranks.
     """
     of_each = gather(objective.scale_of(first)).double().flatten()
