@@ -49,6 +49,7 @@ _EXPORTS = {
     "Fragment": "gfn_design.environments.molecules.vocabulary",
     "Fragments": "gfn_design.environments.molecules.fragments",
     "GFlowNet": "gfn_design.gflownet",
+    "GRU": "gfn_design.policies.recurrent",
     "Graph": "gfn_design.environments.graph",
     "GraphEnvironment": "gfn_design.environments.graph",
     "GraphNetwork": "gfn_design.policies.graph",
@@ -162,6 +163,7 @@ if TYPE_CHECKING:
     from gfn_design.policies.mlp import MLP
     from gfn_design.policies.patterns import PatternMLP
     from gfn_design.policies.policy import Policy
+    from gfn_design.policies.recurrent import GRU
     from gfn_design.results.candidates import draw_candidates
     from gfn_design.rewards.reward import LogReward, Reward
     from gfn_design.rewards.seh import SEHProxy

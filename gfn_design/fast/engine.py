@@ -11,9 +11,11 @@ from gfn_design.fast.compiled import Compiled, warn
 from gfn_design.fast.compiled_loop import Loop, NotCompiledError
 from gfn_design.fast.early_states import EarlyStates
 from gfn_design.fast.log_probabilities import distinct_states, log_probabilities
+from gfn_design.fast.prefixes import Reader, reads_prefixes
 from gfn_design.fast.rollout import BLOCK, RollOut
 from gfn_design.fast.several_batches import SeveralBatches
 from gfn_design.fast.step import Differentiated, EngineOfBatch, Known, loss_of, whole_step
+from gfn_design.policies.policy import Policy
 from gfn_design.sampling.log_probabilities import PolicyLike, StepLogProbs
 from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories
 from gfn_design.training.engine import Batch, Engine, Noise, Parts, Step, Trains
@@ -50,10 +52,11 @@ class FastEngine(EngineWithExtras):
 
     def __init__(self, parts: Parts, batch_size: int, once: bool, speed: Speed) -> None:
         super().__init__(parts)
-        environment, compiled = parts.environment, speed.compiled
+        environment, reads = parts.environment, reads_prefixes(parts.policy)
+        compiled = speed.compiled and not reads  # what is remembered changes from step to step
         numbered, fixed = environment.n_states is not None, environment.fixed_length
         self.batch_size, self.batches_per_step = batch_size, speed.batches_per_step
-        early = EarlyStates(environment, batch_size, BLOCK) if numbered else None
+        early = EarlyStates(environment, batch_size, BLOCK) if numbered and not reads else None
         self.early = early
         simple = once and all(
             (
@@ -63,6 +66,7 @@ class FastEngine(EngineWithExtras):
                 parts.slow is None,
                 parts.objective.value_kind != "edges",
                 not parts.objective.brings_optimizer,
+                not reads,
             )
         )
         # Whole steps are compiled where lengths are fixed; else roll-outs, and losses by themselves
@@ -93,6 +97,8 @@ class FastEngine(EngineWithExtras):
 
     def sample(self, policy: Sampler, uniform: Tensor) -> Trajectories:
         rollout = self.rollout if len(uniform) == self.batch_size else self.other
+        if isinstance(policy, Policy) and reads_prefixes(policy):
+            policy = Reader(policy)
         return rollout.sample(policy, uniform)
 
     def log_probabilities(

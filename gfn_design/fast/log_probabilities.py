@@ -8,6 +8,8 @@ from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.fast.early_states import EarlyStates
+from gfn_design.fast.prefixes import log_probabilities as of_prefixes
+from gfn_design.fast.prefixes import reads_prefixes
 from gfn_design.fast.recorded_layers import recorded_log_probs
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.distinct_states import at_steps, distinct, each, picked
@@ -95,6 +97,8 @@ def log_probabilities(
         recorded: What each layer of the forward policy, an `MLP`, gave of the distinct states that
             are left; nothing of it is found again.
     """
+    if reads_prefixes(policy) and states is None:
+        return of_prefixes(environment, cast(Policy, policy), trajectories, all_actions)
     actions, alive = trajectories.actions, trajectories.alive
     shared = isinstance(policy, Policy) and policy.shared
     if states is None:

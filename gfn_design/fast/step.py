@@ -11,10 +11,10 @@ from torch.optim import Optimizer
 
 from gfn_design.fast.early_states import EarlyStates
 from gfn_design.fast.log_probabilities import DistinctStates, log_probabilities
+from gfn_design.fast.prefixes import Reader, reads_prefixes
 from gfn_design.fast.recorded_layers import RecordedAnswers
 from gfn_design.fast.rollout import RollOut
 from gfn_design.policies.mlp import MLP
-from gfn_design.policies.policy import Policy
 from gfn_design.sampling.log_probabilities import PolicyLike, StepLogProbs
 from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories
 from gfn_design.training.engine import Batch, Gradients, Losses, Noise, Parts, total_loss
@@ -42,11 +42,24 @@ class EngineOfBatch(EngineWithExtras):
         parts: What learns.
         rollout: Draws.
         known: Of the batch.
+        recorder: What draws in the policy's place, if it is not the policy.
     """
 
-    def __init__(self, parts: Parts, rollout: RollOut, known: Known = Known()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        parts: Parts,
+        rollout: RollOut,
+        known: Known = Known(),  # noqa: B008
+        recorder: RecordedAnswers | None = None,
+    ) -> None:
         super().__init__(parts)
-        self.rollout, self.known = rollout, known
+        self.rollout, self.known, self.recorder = rollout, known, recorder
+
+    def sampler(self) -> Sampler:
+        if self.recorder is not None:
+            return self.recorder
+        policy = self.parts.policy
+        return Reader(policy) if self.parts.search is None and reads_prefixes(policy) else policy
 
     def sample(self, policy: Sampler, uniform: Tensor) -> Trajectories:
         return self.rollout.sample(policy, uniform)
@@ -121,8 +134,7 @@ def drawn(parts: Parts, rollout: RollOut, noise: Noise, reward: LogRewardFunctio
         and not torch.is_autocast_enabled(noise.drawn.device.type)
     )
     recorder = RecordedAnswers(policy) if records else None
-    asked = Parts(environment, cast(Policy, policy if recorder is None else recorder), *parts[2:])
-    batch = EngineOfBatch(asked, rollout).draw(noise, reward)
+    batch = EngineOfBatch(parts, rollout, recorder=recorder).draw(noise, reward)
     early = rollout.early if torch.compiler.is_compiling() else None
     answers = None
     if recorder is not None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gfn_design.described import Described
 from gfn_design.errors import InputError
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.trajectories import Sampler
+from gfn_design.sampling.trajectories import Sampler, keep
 
 
 class Exploration(Described, nn.Module):
@@ -101,8 +101,12 @@ class Explorer:
     def __init__(self, policy: Sampler, exploration: Exploration) -> None:
         self.policy, self.exploration = policy, exploration
 
+    def keep(self, rows: Tensor) -> "Explorer":
+        """The same of some of the rows."""
+        return Explorer(keep(self.policy, rows), self.exploration)
+
     def forward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
-        """See `Policy`."""
+        """log P_F of every action: ``float[batch, n_actions]``."""
         return self._explored(self.policy.forward_log_probs(states, legal), legal)
 
     def member_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
@@ -135,7 +139,7 @@ class FollowsMember:
 
     def keep(self, rows: Tensor) -> "FollowsMember":
         """The same of some of the rows."""
-        return FollowsMember(self.policy, self.member[rows])
+        return FollowsMember(keep(self.policy, rows), self.member[rows])
 
     def forward_log_probs(self, states: Tensor, legal: Tensor) -> Tensor:
         """log P_F by the member of each row."""

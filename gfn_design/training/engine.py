@@ -134,8 +134,12 @@ class Engine:
 
     def draw(self, noise: Noise, reward: LogRewardFunction) -> Batch:
         """Trajectories of the policy, with the log-rewards of what they built."""
-        drawn = self.sample(self.parts.policy, noise.drawn)
+        drawn = self.sample(self.sampler(), noise.drawn)
         return Batch(rewarded(drawn, reward))
+
+    def sampler(self) -> Sampler:
+        """What draws a batch."""
+        return self.parts.policy
 
     def learn(self, batch: Batch) -> Step:
         """The losses of a batch."""

@@ -40,10 +40,10 @@ class EngineWithExtras(Engine):
 
     def _explorer(self, noise: Noise) -> tuple[Sampler, Tensor | None]:
         """What draws, and which members of an ensemble learn from each trajectory."""
-        policy, exploration = self.parts.policy, self.parts.exploration
+        sampler, exploration = self.sampler(), self.parts.exploration
         if exploration is None:
-            return policy, None
-        explorer = Explorer(policy, exploration)
+            return sampler, None
+        explorer = Explorer(sampler, exploration)
         if noise.lots is None:
             return explorer, None
         member, learns = exploration.lots(noise.lots)
