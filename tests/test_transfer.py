@@ -2,18 +2,31 @@
 
 import itertools
 import math
+import os
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
+import yaml
 from common import model_of
+from lightning.pytorch import Trainer
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from gfn_design import (
     GC,
+    GRU,
     MLP,
+    Batches,
     Forbid,
+    GFlowNet,
     InputError,
+    LogVariance,
     LongestRun,
+    Networks,
+    Optimiser,
     Require,
     Sequence,
     SequenceData,
@@ -22,6 +35,7 @@ from gfn_design import (
     target_distribution,
     terminating_distribution,
 )
+from gfn_design.__main__ import main
 from gfn_design.evaluation.transfer import TransferTarget, total_variation_from
 from gfn_design.files.completed_tables import completed_scores
 from gfn_design.rewards.jaspar import Motif
@@ -248,3 +262,92 @@ def test_a_table_of_one_strand_and_with_gaps_is_completed(tmp_path):
 def test_what_cannot_be_is_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+@pytest.mark.slow
+def test_a_policy_learns_the_constrained_target(tables):
+    """All 4- to 5-letter sequences that meet four constraints, to a distance below 0.02."""
+    rules = [Forbid("GAG"), LongestRun(2), GC(0.2, 0.7), Require("AC")]
+    environment = Sequence("DNA", 5, "append", 4, rules)
+    data = SequenceData(terms(tables, "on"), exponent=1.0)
+    torch.manual_seed(0)
+    model = GFlowNet(
+        environment,
+        LogVariance(),
+        Networks(partial(GRU, width=128)),
+        batches=Batches(128),
+        optimiser=Optimiser(3e-3, schedule=partial(CosineAnnealingLR, T_max=1500)),
+        draw_seed=0,
+    )
+    off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+    trainer = Trainer(max_steps=1500, limit_val_batches=0, accelerator="cpu", **off)
+    trainer.fit(model, datamodule=data)
+    metrics = model.use(data).evaluate().metrics
+    assert metrics["D_TV"] < 0.02
+    assert abs(metrics["hit_rate"] - metrics["target_hit_rate"]) < 0.01
+
+
+SHIPPED = sorted((Path(__file__).parents[1] / "configs" / "sequences").glob("*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_configuration_runs_to_its_files(path, tmp_path, monkeypatch):
+    """What it writes opens in pandas and as FASTA, and complies; nothing is padded."""
+    if "table:" in path.read_text() and not os.environ.get("GFN_DESIGN_DATA"):
+        pytest.skip("GFN_DESIGN_DATA names no folder with the public data")
+    monkeypatch.chdir(tmp_path)
+    options = {"--trainer.max_steps": 3, "--candidates": 20, "--evaluate_every": 3}
+    flags = [str(x) for item in options.items() for x in item]
+    assert main(["fit", "--config", str(path), "--output", "run", *flags]) == 0
+    table = pandas.read_csv("run/candidates.csv", keep_default_na=False)
+    fasta = Path("run/candidates.fasta").read_text().split()
+    assert [*table["sequence"]] == [line for line in fasta if line[0] not in ">r"]
+    environment = module_of(path).environment
+    assert len(environment.encode([*table["sequence"]])) == len(table) == 20
+    assert "_" not in "".join(table["sequence"])
+    assert Path("run/logo.png").stat().st_size > 3000
+
+
+def module_of(path):
+    from gfn_design.config import build_section, read
+    from gfn_design.config.root import ROOT
+
+    return build_section(read([path])["model"], ROOT["model"], "model")
+
+
+def test_feasible_says_what_share_is_as_wanted(tables, tmp_path, capsys):
+    config = {
+        "model": {
+            "environment": {
+                "class_path": "Sequence",
+                "init_args": {"alphabet": "DNA", "length": 7, "order": "append"},
+            },
+            "objective": "TrajectoryBalance",
+        },
+        "data": {
+            "class_path": "SequenceData",
+            "init_args": {
+                "terms": [
+                    {"table": str(tables / "on.csv"), "want": ">= 1.2 within 0.5"},
+                    {"table": str(tables / "off.csv"), "want": "<= 0.9 within 0.3"},
+                ]
+            },
+        },
+    }
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert main(["feasible", "--config", str(path)]) == 0
+    said = capsys.readouterr().out
+    environment = Sequence("DNA", 7, "append")
+    data = SequenceData([SequenceTerm(**term) for term in config["data"]["init_args"]["terms"]])
+    target = TransferTarget(data.automaton(environment))
+    share = target.share_of_objects(target.automaton.all_hit)
+    assert "objects: 16,384" in said
+    assert f"as wanted by all: {share:.3g}, that is {share * 4**7:,.0f}" in said
+    assert f"exponent 1: {target.share(target.automaton.all_hit):.3g}  (as configured)" in said
+    terms_of = config["data"]["init_args"]["terms"]
+    terms_of[1] = {**terms_of[0], "want": "<= 0.5 within 0.1", "name": "not on"}
+    path.write_text(yaml.safe_dump(config))
+    assert main(["feasible", "--config", str(path)]) == 2
+    assert "no sequence of 7 letters is as wanted in all terms" in capsys.readouterr().err
