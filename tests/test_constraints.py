@@ -223,6 +223,7 @@ def test_edits_of_a_protein_are_written_as_one_does():
     states = environment.encode(["MSKGEELFTG", "mskgeelytg", "ASKGEELFTW"])
     assert environment.changes(states) == ["", "F8Y", "M1A G10W"]
     assert environment.decode(states)[1] == "MSKGEELYTG"
+    assert environment.columns(["MSKGEELYTG"]) == {"changes": ["F8Y"]}
     with pytest.raises(InputError, match="is 3 substitutions from the wild type, expected at most"):
         environment.encode(["AAAGEELFTG"])
 

@@ -20,6 +20,7 @@ from gfn_design import (
     GRU,
     MLP,
     Batches,
+    Edits,
     Forbid,
     GFlowNet,
     InputError,
@@ -351,3 +352,20 @@ def test_feasible_says_what_share_is_as_wanted(tables, tmp_path, capsys):
     path.write_text(yaml.safe_dump(config))
     assert main(["feasible", "--config", str(path)]) == 2
     assert "no sequence of 7 letters is as wanted in all terms" in capsys.readouterr().err
+
+
+def test_edits_are_wanted_as_sequences_are(tables):
+    """The same rewards for the same letters, and columns that say what was changed."""
+    wild = "ACGTACGT"
+    near = Edits(wild, at_most=2, alphabet="DNA")
+    data = SequenceData(terms(tables, "on, not off"))
+    texts = [wild, "ACGTAAGT", "CCGTACGA"]
+    here = data.make_reward(near)(near.encode(texts))
+    whole = Sequence("DNA", 8, "append")
+    assert torch.equal(here, data.make_reward(whole)(whole.encode(texts)))
+    assert data.automaton(near) is None  # what is near is not followed letter by letter
+    assert [*data.columns(near, texts)] == ["on", "off", "as_wanted"]
+    name, best = data.windows(near, texts)
+    assert name == "the best windows of on"
+    for text, window in zip(texts, best, strict=True):
+        assert window in text or window in other(text)

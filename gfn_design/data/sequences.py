@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
+from gfn_design.environments.sequences.edits import Edits
 from gfn_design.environments.sequences.language import Language
 from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
@@ -137,14 +138,16 @@ class SequenceData(DataModule):
         Raises:
             InputError: The terms are about other sequences.
         """
-        if not isinstance(environment, Sequence) or environment.separator:
+        if not isinstance(environment, Sequence | Edits) or environment.separator:
             raise InputError(f"SequenceData needs sequences, got {environment.describe()}")
         self._remarks = []
         values = [self._value(term, environment) for term in self.terms]
         wants, weights = [term.want for term in self.terms], [term.weight for term in self.terms]
-        return SequenceScore(values, wants, weights, self.levels, self.minimum)
+        return SequenceScore(
+            environment.letters_of, values, wants, weights, self.levels, self.minimum
+        )
 
-    def _value(self, term: SequenceTerm, environment: Sequence) -> nn.Module:
+    def _value(self, term: SequenceTerm, environment: Sequence | Edits) -> nn.Module:
         letters = environment.letters
         if term.property is not None:
             if term.property == "GC" and not letters.is_nucleic:
@@ -166,7 +169,7 @@ class SequenceData(DataModule):
             )
         return window
 
-    def _table(self, term: SequenceTerm, environment: Sequence) -> BestWindow:
+    def _table(self, term: SequenceTerm, environment: Sequence | Edits) -> BestWindow:
         from gfn_design.files.completed_tables import completed_scores
         from gfn_design.files.registry import SOURCES
 
@@ -182,9 +185,8 @@ class SequenceData(DataModule):
     def automaton(self, environment: Environment) -> RewardAutomaton | None:
         score = self.score_of(environment)
         windows = [term for term in score.terms if isinstance(term, BestWindow)]
-        if len(windows) < len(self.terms):
+        if len(windows) < len(self.terms) or not isinstance(environment, Sequence):
             return None
-        assert isinstance(environment, Sequence)
         levels = [level for level in score.levels if isinstance(level, Levels)]
         letters = environment.letters
         reached, sizes = levels_of_states(levels), [len(level) for level in levels]
@@ -218,7 +220,9 @@ class SequenceData(DataModule):
     def windows(self, environment: Environment, texts: list[str]) -> tuple[str, list[str]] | None:
         for title, term in zip(self.titles, self.score_of(environment).terms, strict=True):
             if isinstance(term, BestWindow):
-                best = term.best_windows(environment.encode(texts).cpu())
+                assert isinstance(environment, Sequence | Edits)
+                letters = environment.letters_of(environment.encode(texts))
+                best = term.best_windows(letters.cpu())
                 found = [
                     "".join(environment.symbols[letter] for letter in row) for row in best.tolist()
                 ]

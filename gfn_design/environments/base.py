@@ -114,6 +114,10 @@ class Environment(Described, nn.Module, ABC):
             InputError: A text is not an object of this environment.
         """
 
+    def columns(self, texts: Sequence[str]) -> dict[str, list[str]]:
+        """What a file says of objects besides: by name, one text for each; nothing here."""
+        return {}
+
     def smiles(self, states: Tensor) -> list[str]:
         """Canonical SMILES of finished states, where these are `molecules`.
 

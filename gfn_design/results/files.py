@@ -73,7 +73,7 @@ def write_into(
     names = {"rank": [str(c.rank) for c in candidates]}
     if not (environment.molecules and type(environment).smiles is Environment.smiles):
         names["sequence" if environment.symbols else "object"] = texts
-    table = names | more | _numbers(candidates)
+    table = names | environment.columns(texts) | more | _numbers(candidates)
     files = [folder / "candidates.csv"]
     write_table(files[0], table)
     if smiles is not None and known is not None and known.aside:

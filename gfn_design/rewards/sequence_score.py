@@ -1,8 +1,11 @@
 """The score of a sequence that several things are wanted of."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
+from gfn_design.environments.sequences.edits import Edits
 from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.rewards.desirability import combined
 from gfn_design.rewards.levels import Levels
@@ -12,7 +15,8 @@ class SequenceScore(nn.Module):
     """The weighted geometric mean of desirabilities, each of a value rounded to levels.
 
     Args:
-        values: Of each term, from states ``int64[batch, length]`` to values ``float64[batch]``;
+        read: From states to letters ``int64[batch, length]``.
+        values: Of each term, from letters to values ``float64[batch]``;
             they know their `lowest` and `highest`.
         wants: What is wanted of each; see `desirability`.
         weights: Of each.
@@ -24,6 +28,7 @@ class SequenceScore(nn.Module):
 
     def __init__(
         self,
+        read: Callable[[Tensor], Tensor],
         values: list[nn.Module],
         wants: list[str],
         weights: list[float],
@@ -31,7 +36,7 @@ class SequenceScore(nn.Module):
         minimum: float,
     ) -> None:
         super().__init__()
-        self.terms = nn.ModuleList(values)
+        self.read, self.terms = read, nn.ModuleList(values)
         self.levels = nn.ModuleList(
             Levels(want, *range_of(value), n_levels, minimum)
             for want, value in zip(wants, values, strict=True)
@@ -40,7 +45,8 @@ class SequenceScore(nn.Module):
 
     def values(self, objects: Tensor) -> Tensor:
         """The value of every term: ``float64[batch, terms]``."""
-        return torch.stack([term(objects) for term in self.terms], 1)
+        letters = self.read(objects)
+        return torch.stack([term(letters) for term in self.terms], 1)
 
     def of_worths(self, worths: Tensor) -> Tensor:
         """The score of desirabilities ``float64[n, terms]``: ``float64[n]``."""
@@ -69,7 +75,7 @@ class Share(nn.Module):
 
     lowest, highest = 0.0, 1.0
 
-    def __init__(self, environment: Sequence) -> None:
+    def __init__(self, environment: Sequence | Edits) -> None:
         super().__init__()
         self.counted = [i for i, symbol in enumerate(environment.symbols) if symbol in "GC"]
 
@@ -85,7 +91,7 @@ class Length(nn.Module):
         environment: Knows how long sequences are.
     """
 
-    def __init__(self, environment: Sequence) -> None:
+    def __init__(self, environment: Sequence | Edits) -> None:
         super().__init__()
         self.lowest, self.highest = float(environment.min_length), float(environment.length)
 

@@ -50,7 +50,7 @@ class Edits(GraphEnvironment):
         self.symbols, self.alphabet = self.letters.symbols, alphabet
         self.wild_type = self.letters.read("".join(wild_type.split()))
         self.length, size = len(self.wild_type), len(self.symbols)
-        self.at_most, self.at_least = at_most, at_least
+        self.min_length, self.at_most, self.at_least = self.length, at_most, at_least
         self.constraints = tuple(constraints or ())
         choices = self._choices(positions, letters)
         n_open = int(choices.any(1).sum())
@@ -135,8 +135,8 @@ class Edits(GraphEnvironment):
     def initial(self, n: int) -> Tensor:
         return torch.full((n, self.length), -1, device=self.codes.device)
 
-    def sequence(self, states: Tensor) -> Tensor:
-        """The letters of states: ``int64[batch, length]``."""
+    def letters_of(self, states: Tensor) -> Tensor:
+        """The sequences that states are: ``int64[batch, length]``, a number for each letter."""
         return torch.where(states >= 0, states, self.codes)
 
     def _moves_and_stop(self, states: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,7 +150,7 @@ class Edits(GraphEnvironment):
         """Substitutions of the cheapest object that has a letter at a place, or inf."""
         assert self.language is not None
         letters = torch.arange(len(self.symbols), device=states.device)
-        here = self.sequence(states)[..., None] == letters
+        here = self.letters_of(states)[..., None] == letters
         possible = self.language.fits & (here | (self.choices & (states < 0)[..., None]))
         costs = (~here | (states >= 0)[..., None]).float().masked_fill(~possible, torch.inf)
         return self.language.least_costs(costs)
@@ -160,7 +160,7 @@ class Edits(GraphEnvironment):
         enough = (states >= 0).sum(1) >= self.at_least
         if self.language is None:
             return enough
-        written = self.sequence(states)
+        written = self.letters_of(states)
         state = self.language.state_of(written)
         fits = self.language.fits[torch.arange(self.length, device=states.device), written].all(1)
         return enough & self.language.ends[self.length, state] & fits
@@ -187,7 +187,7 @@ class Edits(GraphEnvironment):
     def to_graph(self, states: Tensor) -> Graph:
         """The chain of letters: which letter, and whether it is new; neighbours are joined."""
         n, place = len(states), torch.arange(self.length, device=states.device)
-        letter = self.sequence(states) + len(self.symbols) * (states >= 0)
+        letter = self.letters_of(states) + len(self.symbols) * (states >= 0)
         way = place - place[:, None]
         joined = (way.abs() == 1).expand(n, -1, -1)
         nodes = torch.stack([letter, place.expand_as(states)], 2)
@@ -197,7 +197,7 @@ class Edits(GraphEnvironment):
         )
 
     def decode(self, states: Tensor) -> list[str]:
-        return ["".join(self.symbols[i] for i in row) for row in self.sequence(states).tolist()]
+        return ["".join(self.symbols[i] for i in row) for row in self.letters_of(states).tolist()]
 
     def encode(self, texts: Texts[str]) -> Tensor:
         rows = []
@@ -240,6 +240,10 @@ class Edits(GraphEnvironment):
             )
             for row in states.tolist()
         ]
+
+    def columns(self, texts: Texts[str]) -> dict[str, list[str]]:
+        """What differs from the wild type."""
+        return {"changes": self.changes(self.encode(texts))}
 
     def state_index(self, states: Tensor) -> Tensor:
         return ((states + 1) * self.weights).sum(-1)

@@ -131,6 +131,10 @@ class Sequence(GraphEnvironment):
             text += f", constraints=[{'; '.join(map(str, self.constraints))}]"
         return text
 
+    def letters_of(self, states: Tensor) -> Tensor:
+        """The sequences that states are: ``int64[batch, length]``, -1 where nothing is written."""
+        return states
+
     def initial(self, n: int) -> Tensor:
         return torch.full((n, self.length), -1, device=self.weights.device)
 
