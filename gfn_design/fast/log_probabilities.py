@@ -124,20 +124,28 @@ def log_probabilities(
         if environment.n_backward_actions > 1:
             of_all = policy.backward_log_probs(entered, environment.legal_backward(entered))
             log_pb = picked(of_all, entered_at, trajectories.backward_actions)
-    value, back_value = policy.value(left), policy.backward_value(entered)
-    nothing = torch.zeros_like(alive, dtype=torch.float32)
     moves = trajectories.moves(environment)
     return StepLogProbs(
         log_pf.where(alive, 0),
         log_pb.where(moves if prior is None else alive, 0),
-        nothing if value is None else at_steps(value, left_at).where(alive, 0),
+        _values(policy.value(left), left_at, alive),
         alive,
         trajectories.stops,
         moves,
         trajectories.log_reward,
-        None if back_value is None else at_steps(back_value, entered_at).where(moves, 0),
+        _or_none(policy.backward_value(entered), entered_at, moves),
         pf[chosen_from] if all_actions else None,
     )
+
+
+def _values(of_states: Tensor | None, at: Tensor, real: Tensor) -> Tensor:
+    """Values along trajectories, zeros without any."""
+    found = _or_none(of_states, at, real)
+    return torch.zeros_like(real, dtype=torch.float32) if found is None else found
+
+
+def _or_none(of_states: Tensor | None, at: Tensor, real: Tensor) -> Tensor | None:
+    return None if of_states is None else at_steps(of_states, at).where(real, 0)
 
 
 def _forward(
