@@ -26,7 +26,7 @@ from gfn_design import (
     check_environment,
     sample,
 )
-from gfn_design.environments.sequences.enzymes import sites
+from gfn_design.environments.sequences.enzymes import site_of
 from gfn_design.environments.sequences.language import Language
 from gfn_design.environments.sequences.letters import NUCLEOTIDES, Letters
 from gfn_design.rewards.examples import amphipathic, paired
@@ -161,7 +161,7 @@ ALL = [
 
 def meets_all(text):
     return (
-        not any(holds(text, sites()[enzyme]) for enzyme in ("bamhi", "ecori", "bsai"))
+        not any(holds(text, site_of(enzyme)) for enzyme in ("bamhi", "ecori", "bsai"))
         and holds(text, "TATAWR")
         and not re.search(r"(.)\1{4}", text)
         and 0.4 <= sum(letter in "GC" for letter in text) / len(text) <= 0.6
@@ -224,6 +224,7 @@ def test_edits_of_a_protein_are_written_as_one_does():
     assert environment.changes(states) == ["", "F8Y", "M1A G10W"]
     assert environment.decode(states)[1] == "MSKGEELYTG"
     assert environment.columns(["MSKGEELYTG"]) == {"changes": ["F8Y"]}
+    assert (Edits("acgt", 1).alphabet, Edits("ACGU", 1).alphabet) == ("DNA", "RNA")
     with pytest.raises(InputError, match="is 3 substitutions from the wild type, expected at most"):
         environment.encode(["AAAGEELFTG"])
 
@@ -234,13 +235,18 @@ def test_edits_of_a_protein_are_written_as_one_does():
         (lambda: Edits("ACGX", alphabet="DNA"), "wild_type holds 'X'"),
         (lambda: Edits("ACGT", positions="3-9", alphabet="DNA", at_most=1), "from 1 to 4"),
         (lambda: Edits("ACGT", positions="a", alphabet="DNA"), "such as '3,17-25'"),
-        (lambda: Edits("ACGT", at_most=5, alphabet="DNA"), "at_most <= 4"),
+        (lambda: Edits("ACGT", at_most=5, alphabet="DNA"), "at_most from 1 to 4"),
         (
             lambda: Edits("AAAAAA", 1, alphabet="DNA", constraints=[LongestRun(2)]),
             "within 1 substitutions of the wild type meets 'no run longer than 2'",
         ),
         (lambda: Sequence("protein", 5, "append", constraints=[GC(0.1, 0.2)]), "about DNA or RNA"),
-        (lambda: Sequence("DNA", 5, "append", constraints=[Forbid("AXE")]), "'AXE' holds 'X'"),
+        (lambda: Sequence("DNA", 5, "append", constraints=[Forbid("AXE")]), "'AXE' is no motif"),
+        (
+            lambda: Sequence("DNA", 9, "append", constraints=[Forbid("EcoR1")]),
+            "no restriction enzyme that is known; did you mean .*EcoRI",
+        ),
+        (lambda: Edits("ACGT", positions="4-2"), "'4-2' runs backwards"),
         (lambda: Sequence("DNA", 5, "append", constraints=[Template("ACG")]), "has 3 letters"),
         (lambda: Sequence("DNA", 5, constraints=[Forbid("AC")]), "need order: append"),
         (lambda: Sequence("DNA", 5, "any", min_length=2), "all slots are filled"),

@@ -177,7 +177,7 @@ def test_whether_a_value_is_as_wanted_is_never_rounded():
         levels = Levels(want, -1.0, 1.0, 16, 1e-3)
         assert 8 < len(levels) < 24
         assert torch.equal(levels.hits[levels.of(values)], (values >= low) & (values <= high))
-        assert ((levels(values) == 1) >= levels.hits[levels.of(values)]).all()
+        assert torch.equal(levels(values) == 1, levels.hits[levels.of(values)])
 
 
 def test_the_best_window_by_hand():
@@ -244,6 +244,12 @@ def test_a_table_of_one_strand_and_with_gaps_is_completed(tmp_path):
         (lambda: SequenceTerm(property="weight"), "is no property of sequences"),
         (lambda: SequenceTerm(factor="FOXA1", want="good"), "want of FOXA1: 'good' does not say"),
         (lambda: SequenceData([]), "there are no terms"),
+        (
+            lambda: SequenceData([SequenceTerm(property="GC", want="40..60")]).make_reward(
+                Sequence("DNA", 9)
+            ),
+            "GC: want: '40..60' asks for what there is not; values lie from 0 to 1",
+        ),
         (
             lambda: SequenceData([SequenceTerm(property="GC", want="0..1")] * 2),
             "two terms are called GC",
@@ -369,3 +375,15 @@ def test_edits_are_wanted_as_sequences_are(tables):
     assert name == "the best windows of on"
     for text, window in zip(texts, best, strict=True):
         assert window in text or window in other(text)
+
+
+def test_a_target_that_is_too_large_is_said_and_does_without(tables, monkeypatch, caplog):
+    monkeypatch.setattr("gfn_design.rewards.automaton.MAX_STATES", 100)
+    data = SequenceData(terms(tables, "on"))
+    model = model_of(Sequence("DNA", 9, "append"), TrajectoryBalance(), MLP).use(data)
+    model.exact_limit = 0
+    with caplog.at_level("WARNING"):
+        metrics = model.evaluate().metrics
+        model.evaluate()
+    assert "D_TV" not in metrics
+    assert caplog.text.count("the exact target is not known") == 1

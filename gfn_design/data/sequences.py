@@ -144,7 +144,7 @@ class SequenceData(DataModule):
         values = [self._value(term, environment) for term in self.terms]
         wants, weights = [term.want for term in self.terms], [term.weight for term in self.terms]
         return SequenceScore(
-            environment.letters_of, values, wants, weights, self.levels, self.minimum
+            environment.letters_of, values, self.titles, wants, weights, self.levels, self.minimum
         )
 
     def _value(self, term: SequenceTerm, environment: Sequence | Edits) -> nn.Module:
@@ -194,10 +194,7 @@ class SequenceData(DataModule):
         language = environment.language
         if language is None:
             language = Language(letters, environment.min_length, environment.length)
-        found = reward_automaton(words, reached, sizes, language)
-        if found is None:
-            return None
-        following, fits, ends, row = found
+        following, fits, ends, row = reward_automaton(words, reached, sizes, language)
         worths = [level.worth[place] for level, place in zip(levels, reached.T, strict=True)]
         log_reward = Reward(score, self.exponent, self.scale).log_of(
             score.of_worths(torch.stack(worths, 1)).float()

@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 
 from gfn_design.environments.sequences.automaton import Bools, Ints
 from gfn_design.environments.sequences.language import Language
-from gfn_design.environments.sequences.words import WordMachine, together, word_machine
+from gfn_design.environments.sequences.words import (
+    TooManyStatesError,
+    WordMachine,
+    together,
+    word_machine,
+)
 from gfn_design.rewards.levels import Levels
 from gfn_design.rewards.windows import BestWindow
 
@@ -66,7 +71,7 @@ def words_of(windows: list[BestWindow], levels: list[Levels], n_letters: int) ->
 
 def reward_automaton(
     words: WordMachine, reached: Ints, sizes: list[int], language: Language
-) -> tuple[Ints, Bools, Bools, Ints] | None:
+) -> tuple[Ints, Bools, Bools, Ints]:
     """The states of words, levels reached and constraints, and where letters lead.
 
     Args:
@@ -77,7 +82,10 @@ def reward_automaton(
 
     Returns:
         ``following``, ``fits`` and ``ends`` as in `RewardAutomaton`, and of each state which row of
-        `reached` it has; None if there are too many states.
+        `reached` it has.
+
+    Raises:
+        TooManyStatesError: The automaton would be too large.
     """
     rules = language.following.numpy(force=True)
     nothing = np.zeros((0, *rules.shape), dtype=np.int64)
@@ -85,7 +93,11 @@ def reward_automaton(
     whole, _, rule = together(words, WordMachine(rules, nothing), dead)
     n_nodes, n_letters = whole.following.shape
     if n_nodes * len(reached) > MAX_STATES:
-        return None
+        raise TooManyStatesError(
+            f"{n_nodes * len(reached):,} states of an automaton would follow these terms and "
+            f"constraints, more than {MAX_STATES:,}; leave a constraint such as GC out, or set "
+            "fewer levels"
+        )
     radix = np.cumprod([1, *sizes[:0:-1]])[::-1]
     following = np.empty((n_nodes, len(reached), n_letters), dtype=np.int64)
     for letter in range(n_letters):

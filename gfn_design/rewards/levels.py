@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gfn_design.errors import InputError
 from gfn_design.rewards.desirability import desirability, limits
 
 GRID = 4096  # values that are looked at
@@ -15,7 +16,8 @@ GRID = 4096  # values that are looked at
 class Levels(nn.Module):
     """What values are worth, rounded to levels.
 
-    The desirability of a value is that of the lower edge of its level. Edges lie where the log of
+    The desirability of a value is the lesser one of the edges of its level, and 1 where it is as
+    wanted. Edges lie where the log of
     the desirability has changed by equal parts, and exactly at the limits of what is wanted: so
     whether a value is as wanted is never rounded.
 
@@ -41,6 +43,11 @@ class Levels(nn.Module):
     ) -> None:
         super().__init__()
         wanted, (low, high) = desirability(want), limits(want)
+        if low > highest or high < lowest:
+            raise InputError(
+                f"want: '{want}' asks for what there is not; values lie from {lowest:.4g} to "
+                f"{highest:.4g}"
+            )
         grid = np.linspace(lowest, highest, GRID)
         worth = wanted(torch.from_numpy(grid)).clamp(min=minimum).log().numpy()
         change = np.abs(np.diff(worth)).cumsum()
@@ -51,9 +58,12 @@ class Levels(nn.Module):
         limit = [x for x in (low, np.nextafter(high, math.inf)) if lowest < x <= highest]
         edges = np.unique(np.concatenate([edges, limit]))
         lower = torch.from_numpy(np.concatenate([[lowest], edges]))
+        upper = torch.from_numpy(np.concatenate([edges, [highest]]))
+        hits = (lower >= low) & (lower <= high)
+        worths = torch.where(hits, wanted(lower), wanted(lower).minimum(wanted(upper)))
         self.register_buffer("edges", lower[1:].clone(), persistent=False)
-        self.register_buffer("worth", wanted(lower).clamp(min=minimum), persistent=False)
-        self.register_buffer("hits", (lower >= low) & (lower <= high), persistent=False)
+        self.register_buffer("worth", worths.clamp(min=minimum), persistent=False)
+        self.register_buffer("hits", hits, persistent=False)
 
     def __len__(self) -> int:
         return len(self.worth)

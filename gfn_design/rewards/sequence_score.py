@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gfn_design.environments.sequences.edits import Edits
 from gfn_design.environments.sequences.sequence import Sequence
+from gfn_design.errors import InputError
 from gfn_design.rewards.desirability import combined
 from gfn_design.rewards.levels import Levels
 
@@ -18,6 +19,7 @@ class SequenceScore(nn.Module):
         read: From states to letters ``int64[batch, length]``.
         values: Of each term, from letters to values ``float64[batch]``;
             they know their `lowest` and `highest`.
+        names: Of each, for messages.
         wants: What is wanted of each; see `desirability`.
         weights: Of each.
         n_levels: About how many of each.
@@ -30,6 +32,7 @@ class SequenceScore(nn.Module):
         self,
         read: Callable[[Tensor], Tensor],
         values: list[nn.Module],
+        names: list[str],
         wants: list[str],
         weights: list[float],
         n_levels: int,
@@ -38,8 +41,8 @@ class SequenceScore(nn.Module):
         super().__init__()
         self.read, self.terms = read, nn.ModuleList(values)
         self.levels = nn.ModuleList(
-            Levels(want, *range_of(value), n_levels, minimum)
-            for want, value in zip(wants, values, strict=True)
+            levels_of(name, want, value, n_levels, minimum)
+            for name, want, value in zip(names, wants, values, strict=True)
         )
         self.register_buffer("weights", torch.tensor(weights).double(), persistent=False)
 
@@ -56,6 +59,14 @@ class SequenceScore(nn.Module):
         values = self.values(objects).unbind(1)
         worths = [levels(x) for levels, x in zip(self.levels, values, strict=True)]
         return self.of_worths(torch.stack(worths, 1)).float()
+
+
+def levels_of(name: str, want: str, value: nn.Module, n_levels: int, minimum: float) -> Levels:
+    """The levels of a term."""
+    try:
+        return Levels(want, *range_of(value), n_levels, minimum)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def range_of(value: nn.Module) -> tuple[float, float]:

@@ -40,8 +40,9 @@ def _of(environment: Environment, data: DataModule) -> Iterator[str]:
     if automaton is None:
         raise InputError(
             f"whether {type(data).__name__} can be met is known of SequenceData with tables and "
-            "motifs alone, where objects are sequences written by order: append"
+            "motifs alone, of a Sequence; not of Edits, functions, programs, GC and length"
         )
+    yield from data.remarks()
     target = TransferTarget(automaton)
     yield f"objects: {_power(target.log_size)}"
     for name, hit in zip(automaton.terms, automaton.hits, strict=True):

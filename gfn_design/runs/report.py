@@ -54,7 +54,7 @@ def _draw(run: Run, evaluation: Evaluation, candidates: list[Candidate], folder:
     if environment.symbols and not environment.separator and candidates:
         lined_up = run.module.data.windows(environment, [candidates[0].text])
         shown = candidates[0].text if lined_up is None else lined_up[1][0]
-        ax = plots.axes(max(4.0, min(24.0, 0.5 * len(shown))), 2.5)
+        ax = plots.axes(max(6.5, min(24.0, 0.5 * len(shown))), 2.5)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # logomaker's own use of pandas
             plots.plot_logo(candidates, run.module, ax)

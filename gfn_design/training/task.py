@@ -1,16 +1,21 @@
 """What is wanted: the data's reward, as it is given and as it is learned from, and its target."""
 
+import logging
+
 import torch
 from torch import Tensor
 
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
+from gfn_design.environments.sequences.words import TooManyStatesError
 from gfn_design.evaluation.exact import Target, target_distribution
 from gfn_design.evaluation.transfer import TransferTarget
 from gfn_design.objectives.base import Objective
 from gfn_design.policies.policy import Policy
 from gfn_design.training.extras import log_z_of
 from gfn_design.training.rewarding import LearnedReward, score_objects
+
+_log = logging.getLogger(__name__)
 
 
 class Task:
@@ -97,7 +102,11 @@ class Task:
     def transfer_target(self) -> TransferTarget | None:
         """The exact target beyond enumeration, where an automaton follows the reward."""
         if self._transfer is None and self.policy.prior is None:
-            automaton = self.data.automaton(self.environment)
+            try:
+                automaton = self.data.automaton(self.environment)
+            except TooManyStatesError as error:
+                _log.warning("the exact target is not known: %s", error)
+                automaton = None
             target = None if automaton is None else TransferTarget(automaton)
             if target is not None:
                 target.check()

@@ -17,7 +17,7 @@ from gfn_design.environments.sequences.automaton import (
     product,
     runs_up_to,
 )
-from gfn_design.environments.sequences.enzymes import site_of
+from gfn_design.environments.sequences.enzymes import site_or_letters
 from gfn_design.environments.sequences.letters import Letters
 from gfn_design.errors import InputError
 
@@ -236,10 +236,9 @@ class NoSelfComplement(Constraint):
         _check_nucleic(self, letters)
 
     def automaton(self, letters: Letters, longest: int) -> Automaton:
-        # Each has an even number of letters, and another one within, shorter by two.
         half = self.longest // 2 + 1
         sides = np.stack(np.meshgrid(*[np.arange(4)] * half, indexing="ij"), -1).reshape(-1, half)
-        words = np.concatenate([sides, 3 - sides[:, ::-1]], 1)
+        words = np.concatenate([sides, 3 - sides[:, ::-1]], 1)  # within all longer ones
         return complement(containing(np.eye(4, dtype=bool)[words], 4))
 
 
@@ -252,7 +251,9 @@ class NoStop(Constraint):
 
     def __init__(self, frame: int | None = 0) -> None:
         if frame not in (None, 0, 1, 2):
-            raise InputError(f"NoStop needs the frame 0, 1 or 2, or none for all, got {frame}")
+            raise InputError(
+                f"NoStop needs the frame 0, 1 or 2, or null for all three, got {frame}"
+            )
         self.frame = frame
 
     def __str__(self) -> str:
@@ -274,8 +275,9 @@ class NoStop(Constraint):
 def _patterns(letters: Letters, motifs: list[str], strands: Strands | None) -> list[Bools]:
     """What fits some motifs, or sites of enzymes, on the strands that are meant."""
     both = strands == "both" or (strands is None and letters.symbols == tuple("ACGT"))
-    sites = [site_of(motif) or motif for motif in motifs] if letters.is_nucleic else motifs
-    return letters.strands(sites, both)
+    if not letters.is_nucleic:
+        return letters.strands(motifs, both)
+    return letters.strands([site_or_letters(motif) for motif in motifs], both)
 
 
 def _check_strands(strands: Strands | None) -> Strands | None:

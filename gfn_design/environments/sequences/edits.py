@@ -26,7 +26,8 @@ class Edits(GraphEnvironment):
         positions: Where they may be, as residues are numbered, from 1; a text such as
             ``3,17-25``, or a list; None is anywhere.
         letters: Which letters may be put there; None is all of the alphabet.
-        alphabet: ``protein``, ``DNA``, ``RNA``, or a string of letters.
+        alphabet: ``protein``, ``DNA``, ``RNA``, or a string of letters; None is DNA or RNA if the
+            wild type holds their letters alone, else protein.
         at_least: Substitutions that every object has.
         constraints: What every object meets; no change is legal after which it no longer can.
     """
@@ -41,11 +42,12 @@ class Edits(GraphEnvironment):
         at_most: int = 5,
         positions: str | list[int] | None = None,
         letters: str | None = None,
-        alphabet: str = "protein",
+        alphabet: str | None = None,
         at_least: int = 0,
         constraints: list[Constraint] | None = None,
     ) -> None:
         super().__init__()
+        alphabet = alphabet or alphabet_of(wild_type)
         self.letters = Letters(tuple(ALPHABETS.get(alphabet.lower(), alphabet)))
         self.symbols, self.alphabet = self.letters.symbols, alphabet
         self.wild_type = self.letters.read("".join(wild_type.split()))
@@ -56,8 +58,8 @@ class Edits(GraphEnvironment):
         n_open = int(choices.any(1).sum())
         if not 0 <= at_least <= at_most <= n_open or at_most < 1:
             raise InputError(
-                f"Edits needs 0 <= at_least <= at_most <= {n_open}, the positions that may change, "
-                f"and at_most at least 1, got {at_least} and {at_most}"
+                f"Edits needs at_most from 1 to {n_open}, the number of positions that may change, "
+                f"and at_least from 0 to at_most, got {at_most} and {at_least}"
             )
         if at_least and self.constraints:
             raise InputError(
@@ -249,6 +251,12 @@ class Edits(GraphEnvironment):
         return ((states + 1) * self.weights).sum(-1)
 
 
+def alphabet_of(text: str) -> str:
+    """What a text of letters is most likely written in."""
+    letters = {*"".join(text.split()).upper()}
+    return "DNA" if letters <= {*"ACGT"} else "RNA" if letters <= {*"ACGU"} else "protein"
+
+
 def places_of(text: str | list[int]) -> list[int]:
     """Positions of a list, or of a text such as ``3,17-25``, in order.
 
@@ -262,5 +270,7 @@ def places_of(text: str | list[int]) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
             raise InputError(f"positions must be such as '3,17-25', got '{text}'")
+        if dash and int(last) < int(first):
+            raise InputError(f"positions: '{part.strip()}' runs backwards, got '{text}'")
         places |= {*range(int(first), int(last or first) + 1)}
     return sorted(places)

@@ -10,6 +10,10 @@ from gfn_design.errors import InputError
 MAX_NODES = 1_000_000
 
 
+class TooManyStatesError(InputError):
+    """An exact target would take too much memory."""
+
+
 class WordMachine(NamedTuple):
     """Reads letters, and tells with each the level of the word that ends there (Aho-Corasick).
 
@@ -93,8 +97,9 @@ def together(
         found.append(frontier)
         order = np.union1d(order, frontier)
         if len(order) > MAX_NODES:
-            raise InputError(
-                f"the words of several terms take more than {MAX_NODES:,} nodes of an automaton"
+            raise TooManyStatesError(
+                f"terms and constraints take more than {MAX_NODES:,} nodes of an automaton; leave "
+                "a constraint such as GC out, or set fewer levels"
             )
     numbers = np.concatenate(found)
     rank = np.argsort(numbers)
