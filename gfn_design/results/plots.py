@@ -82,8 +82,9 @@ def plot_curve(log: Path, ax: "Axes") -> bool:
         return False
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
+    estimated = any(row.get("D_TV_error") for row in rows)
     for name, label in (
-        ("D_TV", "exact D_TV"),
+        ("D_TV", "D_TV, by samples of the exact target" if estimated else "exact D_TV"),
         ("mean_score", "mean score of samples"),
         ("reward", "mean reward of a batch"),
         ("log_reward", "mean log R of a batch"),
