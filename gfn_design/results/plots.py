@@ -10,6 +10,7 @@ import numpy as np
 from gfn_design.environments.sequences.letters import ALPHABETS
 from gfn_design.evaluation.evaluate import Evaluation
 from gfn_design.results.candidates import Candidate
+from gfn_design.results.picking import distance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -157,7 +158,7 @@ def plot_logo(candidates: list[Candidate], module: "Designer", ax: "Axes") -> No
         both = [module.log_reward(environment.encode(strand)) for strand in (texts, other)]
         if both[0].allclose(both[1], atol=1e-4):
             texts = [
-                min(pair, key=lambda s: _distance(s, texts[0]))
+                min(pair, key=lambda s: distance(s, texts[0]))
                 for pair in zip(texts, other, strict=True)
             ]
             oriented = "\n(each on the strand closer to the best)"
@@ -184,7 +185,3 @@ def _draw_logo(texts: list[str], symbols: tuple[str, ...], title: str, ax: "Axes
         ylim=(0, np.log2(counts.shape[1])),
         title=title,
     )
-
-
-def _distance(a: str, b: str) -> int:
-    return sum(x != y for x, y in zip(a, b, strict=True))

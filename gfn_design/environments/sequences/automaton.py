@@ -56,26 +56,39 @@ def product(first: Automaton, second: Automaton) -> Automaton:
         following: Ints = first.following[a] * n + second.following[b]
         return following
 
-    pairs, following = _explored(np.zeros(1, dtype=np.int64), pairs_after, letters)
+    too_many = InputError(
+        f"these constraints together take more than {MAX_STATES:,} states of an automaton; leave "
+        "some out, or make them shorter"
+    )
+    pairs, following = explored(pairs_after, letters, MAX_STATES, too_many)
     a, b = np.divmod(pairs, n)
     return Automaton(following, first.accepts[:, a] & second.accepts[:, b])
 
 
-def _explored(start: Ints, after: Callable[[Ints], Ints], letters: int) -> tuple[Ints, Ints]:
-    """Every number that is reached from the one at the start, and where the letters lead."""
-    found, rows, frontier = start, [np.zeros((0, letters), dtype=np.int64)], start
-    order = start  # all that has been found, sorted
+def explored(
+    after: Callable[[Ints], Ints], letters: int, most: int, too_many: InputError
+) -> tuple[Ints, Ints]:
+    """Every number that letters lead to from 0 on, 0 first, and which each of them leads to.
+
+    Args:
+        after: From numbers ``int64[n]`` to those after each letter, ``int64[n, letters]``.
+        letters: Of the alphabet.
+        most: Numbers, at most.
+        too_many: Raised where there are more.
+
+    Returns:
+        ``int64[states]``, and the places there of ``int64[states, letters]``.
+    """
+    frontier = found = order = np.zeros(1, dtype=np.int64)  # the last is all found, sorted
+    rows = [np.zeros((0, letters), dtype=np.int64)]
     while len(frontier):
         children = after(frontier)
         rows.append(children)
         new = np.unique(children)
         frontier = new[~np.isin(new, order, assume_unique=True)]
         found, order = np.concatenate([found, frontier]), np.union1d(order, frontier)
-        if len(found) > MAX_STATES:
-            raise InputError(
-                f"these constraints together take more than {MAX_STATES:,} states of an "
-                "automaton; leave some out, or make them shorter"
-            )
+        if len(found) > most:
+            raise too_many
     place = np.argsort(found)
     return found, place[np.searchsorted(order, np.concatenate(rows))]
 

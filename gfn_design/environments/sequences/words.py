@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gfn_design.environments.sequences.automaton import Bools, Ints
+from gfn_design.environments.sequences.automaton import Bools, Ints, explored
 from gfn_design.errors import InputError
 
 MAX_NODES = 1_000_000
@@ -82,28 +82,19 @@ def together(
     Returns:
         The machine, and which node of the first and of the second each of its nodes is.
     """
-    n, frontier = len(second.following), np.zeros(1, dtype=np.int64)
-    found, rows = [frontier], []
-    order = frontier
-    while len(frontier):
-        a, b = np.divmod(frontier, n)
+    n, letters = second.following.shape
+
+    def pairs_after(pairs: Ints) -> Ints:
+        a, b = np.divmod(pairs, n)
         after = second.following[b]
-        children = first.following[a] * n + after
-        if dead is not None:
-            children = np.where(dead[after], dead.argmax(), children)
-        rows.append(children)
-        new = np.unique(children)
-        frontier = new[~np.isin(new, order, assume_unique=True)]
-        found.append(frontier)
-        order = np.union1d(order, frontier)
-        if len(order) > MAX_NODES:
-            raise TooManyStatesError(
-                f"terms and constraints take more than {MAX_NODES:,} nodes of an automaton; leave "
-                "a constraint such as GC out, or set fewer levels"
-            )
-    numbers = np.concatenate(found)
-    rank = np.argsort(numbers)
-    following = rank[np.searchsorted(order, np.concatenate(rows))]
-    a, b = np.divmod(numbers, n)
+        children: Ints = first.following[a] * n + after
+        return children if dead is None else np.where(dead[after], dead.argmax(), children)
+
+    too_many = TooManyStatesError(
+        f"terms and constraints take more than {MAX_NODES:,} nodes of an automaton; leave "
+        "a constraint such as GC out, or set fewer levels"
+    )
+    pairs, following = explored(pairs_after, letters, MAX_NODES, too_many)
+    a, b = np.divmod(pairs, n)
     level = np.concatenate([first.level[:, a], second.level[:, b]])
     return WordMachine(following, level), a, b
