@@ -146,18 +146,18 @@ class Designer(LightningModule):
         """
         return self.task.score_objects(objects)
 
-    def noise(self, n: int, stream: int, draw: int, columns: int | None = None) -> Tensor:
+    def noise(self, n: int, stream: int, nth: int, columns: int | None = None) -> Tensor:
         """Uniform numbers of this rank, ``float[n, columns]``; of as many columns as steps."""
         shape = (n, self.environment.max_steps if columns is None else columns)
-        return uniform_noise(shape, self.device, self.draw_seed, stream, self.global_rank, draw)
+        return uniform_noise(shape, self.device, self.draw_seed, stream, self.global_rank, nth)
 
-    def draw(self, n: int, stream: int, draw: int) -> Trajectories:
+    def draw(self, n: int, stream: int, nth: int) -> Trajectories:
         """Draw `n` trajectories; equal arguments draw the same on the same rank."""
-        return self.engine.sample(self.policy, self.noise(n, stream, draw))
+        return self.engine.sample(self.policy, self.noise(n, stream, nth))
 
-    def forward(self, n: int, stream: int, draw: int) -> Trajectories:
+    def forward(self, n: int, stream: int, nth: int) -> Trajectories:
         """Draw and reward `n` trajectories."""
-        trajectories = self.draw(n, stream, draw)
+        trajectories = self.draw(n, stream, nth)
         return trajectories._replace(log_reward=self.log_reward(trajectories.objects))
 
     @property
@@ -193,17 +193,17 @@ class Designer(LightningModule):
         """Whether nothing is cast."""
         return self._trainer is None or self._trainer.precision == "32-true"
 
-    def validation_step(self, draw: int, batch_idx: int) -> None:
+    def validation_step(self, nth: int, batch_idx: int) -> None:
         if not self.trainer.sanity_checking:
             metrics = self.tally.calls() | self.evaluate().metrics
             self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
-    def test_step(self, draw: int, batch_idx: int) -> None:
+    def test_step(self, nth: int, batch_idx: int) -> None:
         metrics = self.tally.calls() | self.evaluate().metrics
         self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
-    def predict_step(self, draw: int, batch_idx: int) -> Candidates:
-        drawn = self(self.batch_size, CANDIDATES, draw)
+    def predict_step(self, nth: int, batch_idx: int) -> Candidates:
+        drawn = self(self.batch_size, CANDIDATES, nth)
         return Candidates(self.environment.decode(drawn.objects), drawn.log_reward)
 
     def catch_up(self) -> None:

@@ -21,7 +21,7 @@ from gfn_design.evaluation.evaluate import Evaluation
 from gfn_design.fast.engine import engine_for
 from gfn_design.objectives.base import Objective
 from gfn_design.ranks import gathered, together
-from gfn_design.sampling.noise import TRAINING, seed_of
+from gfn_design.sampling.noise import TRAINING, seed_of, uniform_noise
 from gfn_design.training.checkpoints import check_environment_of, of_rank
 from gfn_design.training.divergence import are_finite, diverged
 from gfn_design.training.engine import Losses, Parts, Step, total_loss
@@ -42,7 +42,6 @@ from gfn_design.training.rewarding import LearnedReward
 from gfn_design.training.setting import Setting, check, check_trainer, learns_once
 from gfn_design.training.tally import Tally, are_numbers
 from gfn_design.training.task import Task
-from gfn_design.training.trust_region import TrustRegion, TrustRegionAdam
 
 NO_LIMIT = 10**9  # batches: as many as the engine likes
 
@@ -92,14 +91,16 @@ class GFlowNet(Designer):
         # Each module has an objective and a memory of its own.
         given = objective, backward, batches, fine_tune
         objective, backward, batches, fine_tune = deepcopy(given)
-        setting = Setting(environment, objective, backward, batches, optimiser, fine_tune)
+        setting = Setting(
+            environment, objective, networks, backward, batches, optimiser, fine_tune, speed
+        )
         check(setting)
         self.environment, self.objective = environment, objective
         learned = environment.n_backward_actions > 1  # else there is nothing to learn
         self.backward_objective = backward.learns_by if learned else None
         self.exploration, self.optimiser, self.speed = batches.exploration, optimiser, speed
         self.batch_size, self.fine_tune = batches.size, fine_tune
-        self.policy = policy_of(setting, networks)
+        self.policy = policy_of(setting)
         if fine_tune is not None:
             fine_tune.freeze(self.policy)
         if self.backward_objective is not None and self.backward_objective.guide is not None:
@@ -108,8 +109,8 @@ class GFlowNet(Designer):
         self._remember_arguments({"draw_seed": self.draw_seed})
         self.slow = slow_copy(self.policy, objective, self.backward_objective)
         learns = environment, self.policy, objective, self.backward_objective, self.slow
-        whole = Parts(*learns, batches.exploration, batches.search)
-        self.engine = engine_for(whole, batches.size, learns_once(setting), speed)
+        parts = Parts(*learns, batches.exploration, batches.search)
+        self.engine = engine_for(parts, batches.size, learns_once(setting), speed)
         self.tables = self.engine.tables
         self.tally = Tally(environment, batches.size)
         self.learner = learner_for(self.engine, self.tally, self.noise, batches)
@@ -142,7 +143,7 @@ class GFlowNet(Designer):
         first = self.tally.draws
         return [self.noise(self.batch_size, TRAINING, first + i) for i in range(batches)]
 
-    def training_step(self, draw: int, batch_idx: int) -> Tensor:
+    def training_step(self, nth: int, batch_idx: int) -> Tensor:
         taken = self.tally.pop_taken()
         if taken is None:
             return self.engine.loss(self.learn_once())
@@ -161,7 +162,8 @@ class GFlowNet(Designer):
         step = self.next_step()
         drawn = step.batch.drawn
         if self.fine_tune is not None:
-            known = self.fine_tune.losses(self, self.learner.updates_made)
+            update = self.learner.updates_made
+            known = self.fine_tune.losses(self.engine, self.tally, self.noise, update)
             step = step._replace(losses=step.losses | known)
         self.tally.record_losses(step.losses, drawn.log_reward)
         if self.device.type == "cpu":  # elsewhere one would wait for them; see `catch_up`
@@ -233,7 +235,9 @@ class GFlowNet(Designer):
         The Trainer does this; without one the reward must be there (see `use`).
         """
         if self.fine_tune is not None:
-            self.fine_tune.begin(self)
+            shape = self.batch_size, self.environment.max_steps
+            noise = uniform_noise(shape, self.device, self.draw_seed, TRAINING, 0, 0)
+            self.fine_tune.begin(self.engine, self.tally, self.learned_reward(), noise)
 
     def on_train_start(self) -> None:
         """Log where training starts from, which Lightning's validation does not see."""
@@ -269,10 +273,9 @@ class GFlowNet(Designer):
     def _optimizer(self) -> Optimizer:
         """The critic and log Z have learning rates of their own."""
         groups = parameter_groups(self.policy, self.objective, self.optimiser)
-        if isinstance(self.objective, TrustRegion):
-            return TrustRegionAdam(
-                groups, self.environment, self.policy, self.objective, self.learner.latest
-            )
+        if self.objective.brings_optimizer:
+            latest = self.learner.latest
+            return self.objective.optimizer(groups, self.environment, self.policy, latest)
         return (self.optimiser.factory or ADAM)(groups)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

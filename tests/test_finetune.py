@@ -312,7 +312,7 @@ def test_known_objects_are_learned_from(tmp_path, objective):
     for known in (None, str(tmp_path / "known.smi")):
         torch.manual_seed(0)
         start = FineTuning(str(tmp_path), known=known, known_batches=60)
-        start._take_policy = lambda module: None  # there is no run: from chance
+        start._take_policy = lambda environment, policy: None  # there is no run: from chance
         module = model_of(
             Sequence("DNA", 5),
             objective(),
@@ -325,7 +325,8 @@ def test_known_objects_are_learned_from(tmp_path, objective):
         trainer = Trainer(max_steps=60, limit_val_batches=0, enable_model_summary=False, **quiet)
         trainer.fit(module, datamodule=FunctionData(favourite))
         module.tally.draws = 61  # after the last batch with them
-        assert start.losses(module, 0) == {}
+        tune = module.fine_tune
+        assert tune.losses(module.engine, module.tally, module.noise, 0) == {}
         law = terminating_distribution(module.environment, module.policy)[1]
         best = module.environment.encode(["ACGTT", "TTTCA"])
         place = torch.searchsorted(module.target.indices, module.environment.state_index(best))

@@ -162,10 +162,10 @@ def test_a_default_step_can_be_read() -> None:
     run: set[CodeType] = set()
 
     class Watched(GFlowNet):
-        def training_step(self, draw: int, batch_idx: int) -> Tensor:
+        def training_step(self, nth: int, batch_idx: int) -> Tensor:
             sys.setprofile(watch if batch_idx == 3 else None)
             try:
-                return super().training_step(draw, batch_idx)
+                return super().training_step(nth, batch_idx)
             finally:
                 sys.setprofile(None)
 

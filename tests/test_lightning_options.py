@@ -140,6 +140,15 @@ class NoReward(DataModule):
             r"networks\.network must build a network",
         ),
         (lambda: GFlowNet(DNA, TrajectoryBalance(), backward="uniform"), "backward must be a Back"),
+        (
+            lambda: GFlowNet(DNA, TrajectoryBalance(), networks=MLP),
+            r"networks must be a Networks such as Networks\(network=.*\), got the class MLP",
+        ),
+        (
+            lambda: GFlowNet(DNA, TrajectoryBalance(), fine_tune="runs/a"),
+            r"fine_tune must be a FineTuning such as FineTuning\('runs/before'\), got 'runs/a'",
+        ),
+        (lambda: GFlowNet(DNA, TrajectoryBalance(), speed=True), "speed must be a Speed such as"),
         (lambda: GFlowNet(DNA, TrajectoryBalance(), lr=1.0), "'lr' is optimiser=Optimiser"),
         (lambda: GFlowNet(DNA, TrajectoryBalance()).use(None), "use takes a DataModule"),
         (

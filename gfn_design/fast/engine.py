@@ -1,24 +1,22 @@
 """The engine that is used: the numbers of the plain one, sooner."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
 
-from gfn_design.fast.compiled import Compiled, warn
-from gfn_design.fast.compiled_loop import Loop, NotCompiledError
+from gfn_design.fast.compiled import Compiled
 from gfn_design.fast.early_states import EarlyStates
 from gfn_design.fast.log_probabilities import distinct_states, log_probabilities
+from gfn_design.fast.loops import Loops
 from gfn_design.fast.prefixes import Reader, reads_prefixes
 from gfn_design.fast.rollout import BLOCK, RollOut
-from gfn_design.fast.several_batches import SeveralBatches
+from gfn_design.fast.several_batches import SeveralBatches, Trains
 from gfn_design.fast.step import Differentiated, EngineOfBatch, Known, loss_of, whole_step
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.log_probabilities import PolicyLike, StepLogProbs
 from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories
-from gfn_design.training.engine import Batch, Engine, Noise, Parts, Step, Trains
+from gfn_design.training.engine import Batch, Engine, Noise, Parts, Step
 from gfn_design.training.extras import EngineWithExtras
 from gfn_design.training.options import Speed
 
@@ -35,6 +33,17 @@ def engine_for(parts: Parts, batch_size: int, once: bool, speed: Speed) -> Engin
     if speed.fast:
         return FastEngine(parts, batch_size, once, speed)
     return EngineWithExtras(parts) if parts.have_extras or not once else Engine(parts)
+
+
+def is_simple(parts: Parts) -> bool:
+    """Whether a step is one draw, one evaluation and one gradient, which one graph can hold."""
+    return (
+        parts[3:5] == (None, None)  # nothing learns backwards, and nothing follows slowly
+        and parts.search is None
+        and parts.policy.members == 1
+        and parts.objective.value_kind != "edges"
+        and not parts.objective.brings_optimizer
+    )
 
 
 class FastEngine(EngineWithExtras):
@@ -58,45 +67,31 @@ class FastEngine(EngineWithExtras):
         self.batch_size, self.batches_per_step = batch_size, speed.batches_per_step
         early = EarlyStates(environment, batch_size, BLOCK) if numbered and not reads else None
         self.early = early
-        simple = once and all(
-            (
-                parts.search is None,
-                parts.policy.members == 1,
-                parts.backward is None,
-                parts.slow is None,
-                parts.objective.value_kind != "edges",
-                not parts.objective.brings_optimizer,
-                not reads,
-            )
-        )
         # Whole steps are compiled where lengths are fixed; else roll-outs, and losses by themselves
         # if it is known which states are equal. Where steps are not simple, roll-outs alone.
-        self.whole = compiled and simple and fixed
-        self.takes_gradients = compiled and simple and (fixed or numbered)
+        simple = compiled and once and is_simple(parts)
+        whole, parted = simple and fixed, simple and numbered and not fixed
+        self.takes_gradients = whole or parted
         self.rollout = RollOut(environment, early, compiled)
-        self.other = RollOut(environment)  # of another number, which would be compiled anew
-        self.inner = RollOut(environment, early) if self.whole else self.rollout
+        self.unusual = RollOut(environment)  # of another number, which would be compiled anew
+        self.inner = RollOut(environment, early) if whole else self.rollout
         self.differentiated = Differentiated(parts, self.inner)
-        parted = self.takes_gradients and not self.whole
         self.losses_and_gradients = Compiled(self.differentiated, dynamic=True) if parted else None
-        self.whole_step = Compiled(whole_step, replayed=True) if self.whole else None
-        self.loops = self.whole and speed.batches_per_step > 1  # as long as one can be compiled
-        self.looping = self.loops
-        self.loop: Loop | None = None
-        self.names: list[str] | None = None  # of the losses of a step; None before there was one
-        self.several = SeveralBatches()
+        self.whole_step = Compiled(whole_step, replayed=True) if whole else None
+        loops = whole and speed.batches_per_step > 1
+        self.loops = Loops(parts, self.inner, speed.batches_per_step) if loops else None
+        self.several = SeveralBatches(self.loops)
 
     @property
     def tables(self) -> nn.ModuleList:
         return nn.ModuleList() if self.early is None else nn.ModuleList([self.early])
 
     def forget(self) -> None:
-        """There is another reward: a loop is compiled anew for it."""
-        self.loop = self.names = None
-        self.looping = self.loops
+        if self.loops is not None:
+            self.loops.forget()
 
     def sample(self, policy: Sampler, uniform: Tensor) -> Trajectories:
-        rollout = self.rollout if len(uniform) == self.batch_size else self.other
+        rollout = self.rollout if len(uniform) == self.batch_size else self.unusual
         if isinstance(policy, Policy) and reads_prefixes(policy):
             policy = Reader(policy)
         return rollout.sample(policy, uniform)
@@ -111,21 +106,20 @@ class FastEngine(EngineWithExtras):
 
     def learn(self, batch: Batch) -> Step:
         if self.losses_and_gradients is None:
-            return self._noted(super().learn(batch))
+            step = super().learn(batch)
+            if self.loops is not None:
+                self.loops.names = [*step.losses]
+            return step
         # A graph cannot find out how many states differ.
         environment, policy = self.parts.environment, self.parts.policy
         states = distinct_states(environment, policy.shared, batch.drawn)
-        return self._noted(Step(batch, *self.losses_and_gradients(batch, Known(states=states))))
+        return Step(batch, *self.losses_and_gradients(batch, Known(states=states)))
 
     def step(self, noise: Noise, reward: LogRewardFunction) -> Step:
         # If a loop follows, the compiled step might not be called again.
-        if self.whole_step is None or (self.looping and self.names is None):
+        if self.whole_step is None or (self.loops is not None and self.loops.next_may_have_one):
             return super().step(noise, reward)
-        return self._noted(Step(*self.whole_step(self.differentiated, noise, reward)))
-
-    def _noted(self, step: Step) -> Step:
-        self.names = [*step.losses]
-        return step
+        return Step(*self.whole_step(self.differentiated, noise, reward))
 
     def loss(self, step: Step) -> Tensor:
         return loss_of(step.losses, step.gradients)
@@ -133,34 +127,4 @@ class FastEngine(EngineWithExtras):
     # ---- Updates -------------------------------------------------------------------------------
 
     def update(self, module: Trains, optimizer: Any, closure: Callable[[], Any], most: int) -> None:
-        most = min(most, self.batches_per_step)
-        if self.looping and self.names is None:
-            most = 1  # the next has a loop
-        loop = partial(self.loop_of, module, optimizer.optimizer)
-        self.several.take(module, optimizer, closure, most, loop, self.give_up_loops)
-
-    def loop_of(self, module: Trains, optimizer: Optimizer) -> Loop | None:
-        """Takes whole batches, where nothing has to be done between their gradient and update."""
-        if not (
-            self.looping
-            and self.names is not None
-            and module.device.type == "cpu"  # elsewhere it would wait at every batch
-            and module.is_in_full_precision
-            and Loop.suits(optimizer)
-        ):
-            return None
-        if self.loop is None or self.loop.optimizer is not optimizer:
-            self.loop = Loop(
-                self.parts,
-                self.differentiated.function.rollout,
-                module.learned_reward(),
-                cast(Adam, optimizer),
-                self.names,
-                self.batches_per_step,
-            )
-        return self.loop
-
-    def give_up_loops(self, error: NotCompiledError) -> None:
-        """Go on without, as the reward, say, is no function that can be compiled."""
-        self.looping = False
-        warn("a loop over batches", error)
+        self.several.take(module, optimizer, closure, min(most, self.batches_per_step))

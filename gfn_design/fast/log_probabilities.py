@@ -12,7 +12,7 @@ from gfn_design.fast.prefixes import log_probabilities as of_prefixes
 from gfn_design.fast.prefixes import reads_prefixes
 from gfn_design.fast.recorded_layers import recorded_log_probs
 from gfn_design.policies.policy import Policy
-from gfn_design.sampling.distinct_states import at_steps, distinct, each, picked
+from gfn_design.sampling.distinct_states import at_steps, distinct, every_visit, picked
 from gfn_design.sampling.exploration import FollowsMember
 from gfn_design.sampling.log_probabilities import PolicyLike, StepLogProbs
 from gfn_design.sampling.trajectories import Trajectories
@@ -60,15 +60,28 @@ def distinct_states(
     if environment.n_backward_actions == 1:
         return DistinctStates(left, left_at, left, left_at)
     if early is None:
-        return DistinctStates(left, left_at, *distinct(environment, states[:, 1:], moves))
+        return DistinctStates(left, left_at, *_cheaply(environment, states[:, 1:], moves))
     return DistinctStates(left, left_at, *each(states[:, 1:]))
+
+
+def each(states: Tensor) -> tuple[Tensor, Tensor]:
+    """Every state of a batch, and where it is; see `distinct`."""
+    shape = states.shape[:2]
+    return states.flatten(0, 1), torch.arange(shape.numel(), device=states.device).view(shape)
+
+
+def _cheaply(environment: Environment, states: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """`distinct`, but for a GPU, which would have to wait for the number of states."""
+    if environment.n_states is not None and states.device.type == "cpu":
+        return distinct(environment, states, real)
+    return each(states) if environment.fixed_length else every_visit(states, real)
 
 
 def _distinct(
     environment: Environment, states: Tensor, real: Tensor, early: EarlyStates | None
 ) -> tuple[Tensor, Tensor]:
     if early is None:
-        return distinct(environment, states, real)
+        return _cheaply(environment, states, real)
     first = states[:, : early.steps]
     known = early.rows(environment.state_index(first.flatten(0, 1))).view(first.shape[:2])
     late, own = each(states[:, early.steps :])

@@ -10,16 +10,21 @@ but a gradient and an update, they may be one compiled loop (see `compiled_loop`
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, Timer
 from lightning.pytorch.profilers import PassThroughProfiler
+from torch import Tensor
 
-from gfn_design.fast.compiled_loop import Loop, NotCompiledError
+from gfn_design.fast.compiled_loop import NotCompiledError
 from gfn_design.fast.lightning_counts import batches_until_something_is_due, next_batch
+from gfn_design.fast.loops import Loops
 from gfn_design.fast.step import set_gradients
-from gfn_design.training.engine import Trains
+from gfn_design.sampling.trajectories import LogRewardFunction
+from gfn_design.training.engine import Step
+from gfn_design.training.tally import Tally
 
 SECONDS = 0.1
 PATIENT = (
@@ -37,25 +42,50 @@ GRADIENT_HOOKS = (
 )
 
 
+class Trains(Protocol):
+    """What is updated: a `GFlowNet`."""
+
+    tally: Tally
+
+    @property
+    def trainer(self) -> Any:
+        """Lightning's."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+
+    @property
+    def is_in_full_precision(self) -> bool:
+        """Whether nothing is cast."""
+
+    def learn_once(self) -> Step:
+        """The next batch to learn from, counted, and its losses."""
+
+    def next_noise(self, batches: int) -> list[Tensor]:
+        """The randomness of the next batches, ``float[batch, max_steps]`` each."""
+
+    def learned_reward(self) -> LogRewardFunction:
+        """log R as it is learned from."""
+
+    def check_weights(self) -> None:
+        """Look at an update, unless that would be to wait for a GPU."""
+
+
 class SeveralBatches:
     """Takes optimizer steps, each on a batch of its own.
+
+    Args:
+        loops: May take batches, if there are any.
 
     Attributes:
         batch_seconds: That the latest batch took, outside of loops.
     """
 
-    def __init__(self) -> None:
-        self.batch_seconds = 0.0
+    def __init__(self, loops: Loops | None) -> None:
+        self.loops, self.batch_seconds = loops, 0.0
 
-    def take(
-        self,
-        module: Trains,
-        optimizer: Any,
-        closure: Callable[[], Any],
-        most: int,
-        loop_of: Callable[[], Loop | None],
-        give_up: Callable[[NotCompiledError], None],
-    ) -> None:
+    def take(self, module: Trains, optimizer: Any, closure: Callable[[], Any], most: int) -> None:
         """Take as many as fit, one at least.
 
         Args:
@@ -63,19 +93,19 @@ class SeveralBatches:
             optimizer: The one Lightning gives to `optimizer_step`.
             closure: Likewise; all of Lightning's work around a `training_step` and its gradient.
             most: Steps, at most.
-            loop_of: Gives the compiled loop, if one can take them.
-            give_up: Told why, if that cannot be compiled.
         """
         trainer: Any = module.trainer  # whose attributes are not all typed
-        bare, singly = _is_bare(trainer), _goes_singly(trainer)
+        bare, singly, loops = _is_bare(trainer), _goes_singly(trainer), self.loops
         room = 1 if singly else min(most, batches_until_something_is_due(trainer))
-        loop = loop_of() if bare and not singly else None
-        if loop is not None:
+        if loops is not None and loops.next_may_have_one:
+            room = 1
+        loop = loops.of(module, optimizer.optimizer) if loops and bare and not singly else None
+        if loops is not None and loop is not None:
             try:
                 noise = module.next_noise(min(room, loop.room(SECONDS)))
                 loop.run(noise, module.tally, partial(next_batch, trainer))
             except NotCompiledError as error:
-                give_up(error)
+                loops.give_up(error)
             else:
                 closure()  # whose `training_step` finds everything done
                 return

@@ -1,10 +1,12 @@
 """How policies learn: the contract of an objective."""
 
 import math
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gfn_design.config.renamed import check_attributes
 from gfn_design.described import Described
@@ -13,13 +15,18 @@ from gfn_design.objectives.guides import Guide
 from gfn_design.sampling.log_probabilities import StepLogProbs
 from gfn_design.sampling.trajectories import Trajectories
 
+if TYPE_CHECKING:
+    from gfn_design.environments.base import Environment
+    from gfn_design.policies.policy import Policy
+
 DEPTH = 50.0  # nats below the mean reward, under which objects are equally worthless
 
 
 class Objective(Described, nn.Module):
     """Named losses of a batch of trajectories; their sum is minimised.
 
-    An objective sees log-probabilities and values, never an environment. It owns what is no
+    An objective sees log-probabilities and values, never an environment (but for what an
+    `optimizer` of its own needs). It owns what is no
     function of a state: the estimate of log Z. A new objective overrides `forward` and sets the
     class attributes.
 
@@ -54,7 +61,7 @@ class Objective(Described, nn.Module):
             counts each by ``StepLogProbs.weight``, and leaves what each is wrong by in `errors`.
         errors: ``[batch, steps]``, of the latest losses.
         least_batch: Trajectories that a batch must have for anything to be learned.
-        brings_optimizer: The forward policy is updated otherwise than by a gradient step.
+        brings_optimizer: Updates the networks otherwise than by a gradient step; see `optimizer`.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -95,6 +102,23 @@ class Objective(Described, nn.Module):
         self.register_buffer("log_scale", torch.tensor(scale))
         self.register_buffer("floor", torch.tensor(float(floor)))
         self.register_buffer("calibrated", torch.tensor(not (self.finds_scale or self.finds_floor)))
+
+    def optimizer(
+        self,
+        groups: list[dict[str, Any]],
+        environment: "Environment",
+        policy: "Policy",
+        latest: Callable[[], Trajectories],
+    ) -> Optimizer:
+        """What updates the networks, of an objective that `brings_optimizer`.
+
+        Args:
+            groups: Of parameters, by name, with their learning rates.
+            environment: What is built.
+            policy: That learns.
+            latest: Gives the trajectories that gradients are from.
+        """
+        raise NotImplementedError(f"{type(self).__name__} brings no optimizer")
 
     def scale_of(self, first: StepLogProbs) -> Tensor:
         """What the scale should be by each trajectory of a first batch, in nats: ``[batch]``.

@@ -57,7 +57,7 @@ class _Drawn(NamedTuple):
 
 
 @torch.no_grad()
-def draw_candidates(module: "Designer", n: int, draw: int = 0) -> tuple[list[Candidate], int]:
+def draw_candidates(module: "Designer", n: int, nth: int = 0) -> tuple[list[Candidate], int]:
     """Draw until `n` distinct objects are there, and rank them by reward.
 
     What the environment rejects is left out; a line in the log says how much, and why.
@@ -66,13 +66,13 @@ def draw_candidates(module: "Designer", n: int, draw: int = 0) -> tuple[list[Can
         module: A trained module with a reward at hand.
         n: How many distinct objects; fewer come back if `DRAWS_PER_CANDIDATE` n draws (at least
             10,000) do not hold as many.
-        draw: Another number draws other objects.
+        nth: Another number draws other objects.
 
     Returns:
         The candidates, best first, and the number of draws they took.
     """
     environment = module.environment
-    drawn, draws = _distinct(module, n, draw)
+    drawn, draws = _distinct(module, n, nth)
     if module.data.room() is not None:
         drawn = _affordable(module, drawn)
     objects = drawn.states[:, -1].to(module.device)
@@ -102,7 +102,7 @@ def draw_candidates(module: "Designer", n: int, draw: int = 0) -> tuple[list[Can
     ], draws
 
 
-def _distinct(module: "Designer", n: int, draw: int) -> tuple[_Drawn, int]:
+def _distinct(module: "Designer", n: int, nth: int) -> tuple[_Drawn, int]:
     """The first `n` distinct objects of as many draws as that takes, and how many that is."""
     environment, batch = module.environment, max(256, min(n, 4096))
     limit = max(10_000, DRAWS_PER_CANDIDATE * n)
@@ -113,7 +113,7 @@ def _distinct(module: "Designer", n: int, draw: int) -> tuple[_Drawn, int]:
     rejected: Counter[str] = Counter()
     draws = turn = 0
     while len(row_of) < n and draws < limit:
-        states = module.draw(batch, CANDIDATES, draw * 2**32 + turn).states
+        states = module.draw(batch, CANDIDATES, nth * 2**32 + turn).states
         if environment.rejects:
             reasons = environment.rejected_for(states[:, -1])
             rejected.update(reason for reason in reasons if reason is not None)

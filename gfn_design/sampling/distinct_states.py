@@ -1,23 +1,13 @@
 """Equal states are evaluated once."""
 
-import torch
 from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.tensors import one_of_each
 
 
-def each(states: Tensor) -> tuple[Tensor, Tensor]:
-    """Every state of a batch, and where it is; see `distinct`."""
-    shape = states.shape[:2]
-    return states.flatten(0, 1), torch.arange(shape.numel(), device=states.device).view(shape)
-
-
 def distinct(environment: Environment, states: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Each state once, where that is cheap to find out; so that a network sees it once.
-
-    On a GPU, which would have to wait for their number, and where states are not numbered, every
-    real state is its own.
+    """Each state once, so that a network sees it once; where they are not numbered, each visit.
 
     Args:
         environment: Numbers the states.
@@ -29,17 +19,22 @@ def distinct(environment: Environment, states: Tensor, real: Tensor) -> tuple[Te
         ``int64[batch, times]``; anywhere, where not real.
     """
     every = states.flatten(0, 1)
-    if environment.n_states is not None and every.device.type == "cpu":
-        if not environment.fixed_length:  # padding may hold anything
-            blank = ~real.reshape(-1, *[1] * (every.dim() - 1))
-            every = environment.initial(1).where(blank, every)
-        some, where = one_of_each(environment.state_index(every))
-        return every.index_select(0, some), where.view(real.shape)
-    if environment.fixed_length:  # all are real
-        return each(states)
+    if environment.n_states is None:
+        return every_visit(states, real)
+    if not environment.fixed_length:  # padding may hold anything
+        blank = ~real.reshape(-1, *[1] * (every.dim() - 1))
+        every = environment.initial(1).where(blank, every)
+    some, where = one_of_each(environment.state_index(every))
+    return every.index_select(0, some), where.view(real.shape)
+
+
+def every_visit(states: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """The real states, as often as they are met, and where each state is; see `distinct`."""
+    some = states[real]
     where = (real.flatten().cumsum(0) - 1).clamp(min=0)
-    some = every[real.flatten()]
-    return some if len(some) else every[:1], where.view(real.shape)  # which points at something
+    if not len(some):
+        some = states.flatten(0, 1)[:1]  # so that `where` points at something
+    return some, where.view(real.shape)
 
 
 def at_steps(values: Tensor, rows: Tensor) -> Tensor:

@@ -20,25 +20,12 @@ def sample_backward(
         objects: ``int64[batch, *state_shape]``.
         uniform: The randomness, ``float[batch, max_steps]`` in [0, 1).
     """
-    n, state = len(objects), objects.clone()
+    row = torch.arange(len(objects), device=objects.device)
+    state, length = objects.clone(), torch.zeros_like(row)
     visited: list[Tensor] = [state]
     undone: list[Tensor] = []
     redo: list[Tensor] = []
-    if environment.fixed_length:  # all walk equally far
-        for u in uniform.unbind(1):
-            undo = choose(policy.backward_log_probs(state, environment.legal_backward(state)), u)
-            state, action = environment.backward_step(state, undo)
-            visited.append(state)
-            undone.append(undo)
-            redo.append(action)
-        states, actions, backward_actions = (
-            torch.stack(x[::-1], 1) for x in (visited, redo, undone)
-        )
-        alive = torch.ones_like(actions, dtype=torch.bool)
-        log_reward = torch.zeros(n, device=state.device)
-        return Trajectories(states, actions, backward_actions, alive, log_reward)
     walking = environment.legal_backward(state).any(-1)
-    length = torch.zeros(n, dtype=torch.int64, device=state.device)
     while walking.any():
         rows = walking.nonzero().squeeze(1)
         here = state[rows]
@@ -52,18 +39,17 @@ def sample_backward(
         length = length + walking
         walking = environment.legal_backward(state).any(-1)
     # Turn time round: what was undone in step k of m was done in step m - 1 - k.
-    moves = len(undone)
-    steps = moves + 1
-    time = torch.arange(steps + 1, device=state.device)
+    stops = 0 if environment.fixed_length else 1
+    time = torch.arange(len(undone) + stops + 1, device=state.device)
     back = (length[:, None] - time).clamp(min=0)  # states: 0 steps back from the object in padding
-    row = torch.arange(n, device=state.device)[:, None]
-    states = torch.stack(visited, 1)[row, back]
+    states = torch.stack(visited, 1)[row[:, None], back]
     built = time[:-1] < length[:, None]
     edge = (length[:, None] - 1 - time[:-1]).clamp(min=0)
-    pick = [torch.stack(x, 1)[row, edge] if x else back[:, :-1] for x in (redo, undone)]
+    pick = [torch.stack(x, 1)[row[:, None], edge] if x else back[:, :-1] for x in (redo, undone)]
     actions = pick[0].masked_fill(~built, 0)
     backward_actions = pick[1].masked_fill(~built, 0)
-    alive = time[:-1] <= length[:, None]
+    alive = time[:-1] < length[:, None] + stops
     actions = actions.masked_fill(alive & ~built, environment.stop)
-    log_reward = torch.zeros(n, device=state.device)
-    return Trajectories(states, actions, backward_actions, alive, log_reward)
+    return Trajectories(
+        states, actions, backward_actions, alive, torch.zeros(len(row), device=state.device)
+    )

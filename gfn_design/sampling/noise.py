@@ -2,6 +2,7 @@
 
 import os
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,6 +14,20 @@ from gfn_design.errors import InputError
 TRAINING, EVALUATION, CANDIDATES, HISTORIES, REPLAYED, CHOICES, SEARCHED, HELD_OUT = range(8)
 KNOWN, MEMBERS = 8, 9
 SEEDS = 256
+
+
+class Randomness(Protocol):
+    """Gives the numbers of a stream."""
+
+    def __call__(self, n: int, stream: int, nth: int, columns: int | None = None) -> Tensor:
+        """Uniform numbers in [0, 1): ``float[n, columns]``.
+
+        Args:
+            n: Rows.
+            stream: Whose numbers; streams never share any.
+            nth: Which numbers of the stream.
+            columns: None is as many as a trajectory has steps at most.
+        """
 
 
 def seed_of(given: int | None) -> int:
@@ -28,19 +43,19 @@ def seed_of(given: int | None) -> int:
 
 
 def uniform_noise(shape: tuple[int, ...], device: torch.device, *key: int) -> Tensor:
-    """Uniform numbers in [0, 1) that depend on `key` (seed, stream, rank, number of draws) alone.
+    """Uniform numbers in [0, 1) that depend on `key` (seed, stream, rank, nth) alone.
 
     Lightning seeds every rank alike, and a resumed run starts its streams afresh; numbers that
     come from a key repeat neither across ranks nor across a restart. (By chance they may: of the
     key torch uses 32 bits on a CPU, so about one of 100,000 batches repeats another.)
     """
-    *stream, draw = key
-    entropy = _entropy(*stream, draw // SEEDS)[draw % SEEDS]
+    *stream, nth = key
+    entropy = _entropy(*stream, nth // SEEDS)[nth % SEEDS]
     generator = torch.Generator(device).manual_seed(entropy)
     return torch.rand(shape, generator=generator, device=device, dtype=torch.float32)
 
 
 @lru_cache(maxsize=16)
 def _entropy(*key: int) -> list[int]:
-    """Seeds of `SEEDS` draws in a row: one by one they would cost more than the numbers."""
+    """Seeds of `SEEDS` keys in a row: one by one they would cost more than the numbers."""
     return [int(s) for s in np.random.SeedSequence(key).generate_state(SEEDS, np.uint64) >> 1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,9 @@ from gfn_design.policies.policy import Policy
 from gfn_design.sampling.exploration import Exploration
 from gfn_design.sampling.local_search import LocalSearch
 from gfn_design.sampling.log_probabilities import PolicyLike, StepLogProbs, log_probabilities
+from gfn_design.sampling.noise import TRAINING, Randomness
 from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories, sample
-from gfn_design.training.tally import Tally
+from gfn_design.training.rewarding import LearnedReward
 
 Losses = dict[str, Tensor]
 Gradients = list[tuple[nn.Parameter, Tensor]]
@@ -128,6 +129,17 @@ class Engine:
         """What the engine has on the device of the parts."""
         return nn.ModuleList()
 
+    def noise(self, numbers: Randomness, nth: int, size: int, replayed: int = 0) -> Noise:
+        """The randomness of a batch.
+
+        Args:
+            numbers: Where it is from.
+            nth: How many batches were drawn before.
+            size: Trajectories of a batch.
+            replayed: That are learned from beside them.
+        """
+        return Noise(numbers(size, TRAINING, nth))
+
     def step(self, noise: Noise, reward: LogRewardFunction) -> Step:
         """Draw a batch, and find its losses."""
         return self.learn(self.draw(noise, reward))
@@ -136,6 +148,18 @@ class Engine:
         """Trajectories of the policy, with the log-rewards of what they built."""
         drawn = self.sample(self.sampler(), noise.drawn)
         return Batch(rewarded(drawn, reward))
+
+    def rescaled(self, batch: Batch, reward: LearnedReward) -> Batch:
+        """The first batch, now that the objective knows the scale of rewards."""
+        drawn = batch.drawn
+        log_reward = reward.rescaled(drawn.log_reward, drawn.objects)
+        return batch._replace(drawn=drawn._replace(log_reward=log_reward))
+
+    def before_update(self) -> None:
+        """An update of the networks follows."""
+
+    def after_batch(self) -> None:
+        """A batch was drawn."""
 
     def sampler(self) -> Sampler:
         """What draws a batch."""
@@ -183,13 +207,11 @@ class Engine:
         """What is minimised; its ``backward`` gives the parameters their gradients."""
         return total_loss(step.losses)
 
-    def update(
-        self, module: "Trains", optimizer: Any, closure: Callable[[], Any], most: int
-    ) -> None:
+    def update(self, module: Any, optimizer: Any, closure: Callable[[], Any], most: int) -> None:
         """Update the networks, by `most` batches at most.
 
         Args:
-            module: Learns from a batch whenever `closure` is called.
+            module: The `GFlowNet`; it learns from a batch whenever `closure` is called.
             optimizer: The one that Lightning gives to `optimizer_step`.
             closure: Likewise.
             most: Batches.
@@ -232,33 +254,3 @@ def named_losses(objective: nn.Module, losses: Any) -> Losses:
 def total_loss(losses: Losses) -> Tensor:
     """What is minimised."""
     return reduce(torch.add, losses.values())
-
-
-class Trains(Protocol):
-    """What an engine updates: a `GFlowNet`."""
-
-    tally: Tally
-
-    @property
-    def trainer(self) -> Any:
-        """Lightning's."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it is."""
-
-    @property
-    def is_in_full_precision(self) -> bool:
-        """Whether nothing is cast."""
-
-    def learn_once(self) -> Step:
-        """The next batch to learn from, counted, and its losses."""
-
-    def next_noise(self, batches: int) -> list[Tensor]:
-        """The randomness of the next batches, ``float[batch, max_steps]`` each."""
-
-    def learned_reward(self) -> LogRewardFunction:
-        """log R as it is learned from."""
-
-    def check_weights(self) -> None:
-        """Look at an update, unless that would be to wait for a GPU."""

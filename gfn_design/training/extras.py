@@ -3,16 +3,18 @@
 import torch
 from torch import Tensor
 
-from gfn_design.environments.base import Environment
-from gfn_design.objectives.base import Objective
 from gfn_design.policies.policy import Policy
 from gfn_design.ranks import joined, total, world
 from gfn_design.sampling.edge_flows import edge_flows
 from gfn_design.sampling.exploration import Explorer, FollowsMember
 from gfn_design.sampling.histories import sample_backward
 from gfn_design.sampling.log_probabilities import StepLogProbs
+from gfn_design.sampling.noise import HISTORIES, MEMBERS, SEARCHED, TRAINING, Randomness
 from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories
 from gfn_design.training.engine import Batch, Engine, Losses, Noise, named_losses
+from gfn_design.training.log_z import log_z_of
+from gfn_design.training.rewarding import LearnedReward
+from gfn_design.training.setting import copy_rate
 
 
 class EngineWithExtras(Engine):
@@ -21,6 +23,17 @@ class EngineWithExtras(Engine):
     takes_extras = True
 
     # ---- Drawing -------------------------------------------------------------------------------
+
+    def noise(self, numbers: Randomness, nth: int, size: int, replayed: int = 0) -> Noise:
+        search, members = self.parts.search, self.parts.policy.members
+        first = size if search is None else size // (search.rounds + 1)
+        lots = size + replayed
+        return Noise(
+            numbers(first, TRAINING, nth),
+            numbers(size, HISTORIES, nth) if self.parts.backward else None,
+            numbers(2 * (size - first), SEARCHED, nth) if search else None,
+            numbers(lots, MEMBERS, nth, members + 1) if members > 1 else None,
+        )
 
     def draw(self, noise: Noise, reward: LogRewardFunction) -> Batch:
         environment, policy, objective, _, _, _, search = self.parts
@@ -68,6 +81,29 @@ class EngineWithExtras(Engine):
         with torch.no_grad(), torch.autocast(noise.back.device.type, enabled=False):
             log_guide = guide(environment, history, steps, lambda states: reward(states) + scale)
         return batch._replace(back=history, log_guide=log_guide)
+
+    @torch.no_grad()
+    def before_update(self) -> None:
+        """The slow copy goes after the policy."""
+        _, policy, objective, backward, slow, *_ = self.parts
+        rate = copy_rate(objective, backward)
+        if slow is not None and rate is not None:
+            for copy, fast in zip(slow.parameters(), policy.parameters(), strict=True):
+                copy.lerp_(fast, rate)
+
+    def after_batch(self) -> None:
+        if self.parts.exploration is not None:
+            self.parts.exploration.next_batch()
+
+    def rescaled(self, batch: Batch, reward: LearnedReward) -> Batch:
+        batch, back, at = super().rescaled(batch, reward), batch.back, batch.log_reward_at
+        if back is not None:
+            log_reward = reward.rescaled(back.log_reward, back.objects)
+            batch = batch._replace(back=back._replace(log_reward=log_reward))
+        if at is not None:
+            left = batch.drawn.states[:, :-1].flatten(0, 1)
+            at = reward.rescaled(at.flatten(), left).view(at.shape)
+        return batch._replace(log_reward_at=at)
 
     def rewards_asked(self, batch: Batch) -> int:
         asked, backward = len(batch.drawn.objects), self.parts.backward
@@ -122,17 +158,3 @@ def _shared_evenly(losses: Losses, batch: Batch, now: StepLogProbs) -> Losses:
         return losses
     here = torch.tensor(float(len(now.alive))).to(now.log_pf)
     return {name: loss * (here * world() / total(here)) for name, loss in losses.items()}
-
-
-@torch.no_grad()
-def log_z_of(environment: Environment, policy: Policy, objective: Objective) -> Tensor:
-    """The estimate of log Z less the scale of rewards: learned as such, or log F of the source."""
-    if objective.value_kind not in ("flow", "edges"):
-        return objective.log_z.detach()
-    source = environment.initial(1)
-    if objective.value_kind == "edges":
-        legal = environment.legal(source)
-        return policy.forward_logits(source).where(legal, -torch.inf).logsumexp(1)[0]
-    flow = policy.value(source)
-    assert flow is not None
-    return flow[0].float()

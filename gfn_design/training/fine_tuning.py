@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +18,12 @@ from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.objectives.penalty import penalty
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.histories import sample_backward
-from gfn_design.sampling.noise import KNOWN, TRAINING, uniform_noise
+from gfn_design.sampling.noise import KNOWN, Randomness
 from gfn_design.sampling.trajectories import Trajectories
-from gfn_design.training.engine import named_losses, total_loss
-from gfn_design.training.extras import log_z_of
-from gfn_design.training.rewarding import calibrate
-from gfn_design.training.trust_region import TrustRegion
-
-if TYPE_CHECKING:
-    from gfn_design.gflownet import GFlowNet
+from gfn_design.training.engine import Engine, named_losses, rewarded, total_loss
+from gfn_design.training.log_z import log_z_of
+from gfn_design.training.rewarding import LearnedReward, calibrate
+from gfn_design.training.tally import Tally
 
 _log = logging.getLogger(__name__)
 FITS, FIT_RATE = 50, 1e-3  # steps of Adam by which a critic begins, and their size
@@ -96,7 +93,7 @@ class FineTuning(Described):
                 "anchored to a prior there is no backward policy to learn; set "
                 "backward: UniformBackward"
             )
-        if isinstance(objective, TrustRegion) and (self.way == "last" or self.known is not None):
+        if objective.brings_optimizer and (self.way == "last" or self.known is not None):
             raise InputError(
                 "a trust region moves all layers, by its own batches alone; take way: all or "
                 "anchored, without known objects"
@@ -111,8 +108,15 @@ class FineTuning(Described):
                     last_layer(network).requires_grad_(True)
 
     @torch.no_grad()
-    def begin(self, module: "GFlowNet") -> None:
+    def begin(self, engine: Engine, tally: Tally, reward: LearnedReward, noise: Tensor) -> None:
         """Take over the policy of the run, read the known objects, fit log Z and the critic; once.
+
+        Args:
+            engine: Of the module that learns.
+            tally: Counts what is asked of the reward.
+            reward: log R as it is learned from.
+            noise: The randomness of the batch they are fitted to, ``float[batch, max_steps]`` in
+                [0, 1), the same on all ranks.
 
         Raises:
             InputError: There is no such run, it has another environment or network, or a known
@@ -120,25 +124,25 @@ class FineTuning(Described):
         """
         if self.begun:
             return
-        self._take_policy(module)
+        environment, policy = engine.parts.environment, engine.parts.policy
+        self._take_policy(environment, policy)
         if self.known is not None:
-            self.objects = self._read_known(module, self.known)
-        shape = (module.batch_size, module.environment.max_steps)  # the first batch, on all ranks
-        noise = uniform_noise(shape, module.device, module.draw_seed, TRAINING, 0, 0)
-        drawn = module.engine.sample(module.policy, noise)
-        fit_to(module, drawn._replace(log_reward=module.learned_reward()(drawn.objects)))
-        module.tally.reward_calls += module.batch_size
+            self.objects = self._read_known(environment, self.known).to(noise.device)
+        drawn = rewarded(engine.sample(policy, noise), reward)
+        tally.check_rewards(drawn.objects, drawn.log_reward)
+        fit_to(engine, reward, drawn)
+        tally.reward_calls += len(noise)
         if self.known is not None:
-            self._reward_known(module, self.known)
-        if module.slow is not None:
-            module.slow.load_state_dict(module.policy.state_dict())
+            self._reward_known(tally, reward, self.known)
+        if engine.parts.slow is not None:
+            engine.parts.slow.load_state_dict(policy.state_dict())
         self.begun = True
 
-    def _take_policy(self, module: "GFlowNet") -> None:
+    def _take_policy(self, environment: Environment, policy: Policy) -> None:
         if not (self.run / CONFIG).exists():
             raise InputError(f"{self.run}: holds no run (no {CONFIG} in it) to start from")
-        content, policy = latest_checkpoint(self.run)[1], module.policy
-        here, there = module.environment.describe(), content.get("environment")
+        content = latest_checkpoint(self.run)[1]
+        here, there = environment.describe(), content.get("environment")
         if here != there:
             raise InputError(
                 f"{self.run}: was trained on {there or 'something unknown'}, but the environment "
@@ -163,8 +167,8 @@ class FineTuning(Described):
         if policy.prior is not None:
             policy.prior.forward_policy.load_state_dict(policy.forward_policy.state_dict())
 
-    def _read_known(self, module: "GFlowNet", path: Path) -> Tensor:
-        environment, aside = module.environment, []
+    def _read_known(self, environment: Environment, path: Path) -> Tensor:
+        aside: list[SetAside] = []
         if environment.molecules:
             read_in = read_molecules(path)
             rows, aside = read_in.rows, [*read_in.aside]
@@ -199,29 +203,35 @@ class FineTuning(Described):
             )
         return torch.cat(objects)
 
-    def _reward_known(self, module: "GFlowNet", path: Path) -> None:
-        self.log_reward = module.learned_reward()(self.objects).float()
+    def _reward_known(self, tally: Tally, reward: LearnedReward, path: Path) -> None:
+        self.log_reward = reward(self.objects).float()
         try:
-            module.tally.check_rewards(self.objects, self.log_reward)
+            tally.check_rewards(self.objects, self.log_reward)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        module.tally.reward_calls += len(self.objects)
+        tally.reward_calls += len(self.objects)
 
-    def losses(self, module: "GFlowNet", update: int) -> dict[str, Tensor]:
-        """The loss of known objects while they are learned from, at an update of some number."""
-        if not len(self.objects) or module.tally.draws > self.known_batches:
+    def losses(
+        self, engine: Engine, tally: Tally, numbers: Randomness, update: int
+    ) -> dict[str, Tensor]:
+        """The loss of known objects while they are learned from.
+
+        Args:
+            engine: Of the module that learns.
+            tally: Knows how many batches there were.
+            numbers: The randomness of this rank.
+            update: How many updates of the networks there were.
+        """
+        if not len(self.objects) or tally.draws > self.known_batches:
             return {}
-        self.objects = self.objects.to(module.device)
-        self.log_reward = self.log_reward.to(module.device)
-        environment, policy = module.environment, module.policy
-        shape = (self.known_size, environment.max_steps + 1)
-        noise = uniform_noise(
-            shape, module.device, module.draw_seed, KNOWN, module.global_rank, update
-        )
+        environment, policy, objective, *_ = engine.parts
+        noise = numbers(self.known_size, KNOWN, update, environment.max_steps + 1)
+        self.objects = self.objects.to(noise.device)
+        self.log_reward = self.log_reward.to(noise.device)
         row = (noise[:, 0] * len(self.objects)).long()
         walked = sample_backward(environment, policy, self.objects[row], noise[:, 1:])
-        log_z = log_z_of(environment, policy, module.objective)
-        steps = module.engine.log_probabilities(policy, walked)
+        log_z = log_z_of(environment, policy, objective)
+        steps = engine.log_probabilities(policy, walked)
         residual = log_z + (steps.log_pf - steps.log_pb.detach()).sum(1) - self.log_reward[row]
         return {"known": penalty(residual, "huber").mean()}
 
@@ -235,22 +245,22 @@ class FineTuning(Described):
         self.begun = True
 
 
-def fit_to(module: "GFlowNet", drawn: Trajectories) -> None:
+def fit_to(engine: Engine, reward: LearnedReward, drawn: Trajectories) -> None:
     """Begin log Z and the critic, or the flows, by trajectories, which the policy does not follow.
 
     log Z is the mean of log R + log P_B - log P_F over them; then the critic alone descends the
     losses of the objective.
 
     Args:
-        module: Whose log Z and critic begin.
+        engine: Of the module whose log Z and critic begin.
+        reward: log R as it is learned from.
         drawn: Of its policy, with log-rewards as they are learned from before there is a scale.
     """
-    policy, objective = module.policy, module.objective
+    policy, objective = engine.parts.policy, engine.parts.objective
     with torch.no_grad():
-        module.tally.check_rewards(drawn.objects, drawn.log_reward)
-        steps = module.engine.log_probabilities(policy, drawn)
+        steps = engine.log_probabilities(policy, drawn)
         calibrate(objective, steps, lambda x: x)  # all ranks have the same batch
-        rescaled = module.learned_reward().rescaled(drawn.log_reward, drawn.objects)
+        rescaled = reward.rescaled(drawn.log_reward, drawn.objects)
         drawn = drawn._replace(log_reward=rescaled)
         if objective.value_kind not in ("flow", "edges"):
             of_each = drawn.log_reward + (steps.log_pb - steps.log_pf).sum(1)
@@ -261,7 +271,7 @@ def fit_to(module: "GFlowNet", drawn: Trajectories) -> None:
     optimizer = Adam(parameters, FIT_RATE)
     with torch.enable_grad():
         for _ in range(FITS):
-            now = module.engine.log_probabilities(policy, drawn, all_actions=objective.needs_policy)
+            now = engine.log_probabilities(policy, drawn, all_actions=objective.needs_policy)
             loss = total_loss(named_losses(objective, objective(now, now.detach())))
             gradients = torch.autograd.grad(loss, parameters)
             for parameter, gradient in zip(parameters, gradients, strict=True):

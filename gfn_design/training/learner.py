@@ -1,27 +1,18 @@
 """What comes after what: one new batch after the other, each learned from once."""
 
 import logging
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from gfn_design.ranks import joined, together
-from gfn_design.sampling.noise import HISTORIES, MEMBERS, SEARCHED, TRAINING
+from gfn_design.sampling.noise import Randomness
 from gfn_design.sampling.trajectories import Trajectories
 from gfn_design.training.engine import Batch, Engine, Noise, Step
 from gfn_design.training.rewarding import LearnedReward, calibrate
-from gfn_design.training.setting import copy_rate
 from gfn_design.training.tally import Tally
 
 _log = logging.getLogger(__name__)
-
-
-class Randomness(Protocol):
-    """Gives the numbers of a stream."""
-
-    def __call__(self, n: int, stream: int, draw: int, columns: int | None = None) -> Tensor:
-        """Uniform numbers, ``float[n, columns]``, of as many columns as steps if not said."""
 
 
 class Learner:
@@ -53,8 +44,7 @@ class Learner:
         Args:
             reward: log R as it is learned from.
         """
-        if self.engine.parts.slow is not None:
-            self._follow()
+        self.engine.before_update()
         if self._is_first():
             step = self.engine.learn(self._first(reward))
         else:
@@ -69,34 +59,14 @@ class Learner:
     def _first(self, reward: LearnedReward) -> Batch:
         """The first batch, its log-rewards as they are learned from once it has told the scale."""
         batch = self.engine.draw(self._next_noise(), reward)
-        drawn, back, at = batch.drawn, batch.back, batch.log_reward_at
+        drawn, parts = batch.drawn, self.engine.parts
         together(lambda: self.tally.check_rewards(drawn.objects, drawn.log_reward))
-        parts, rescaled = self.engine.parts, reward.rescaled
         calibrate(parts.objective, self.engine.log_probabilities(parts.policy, drawn), joined)
-        if at is not None:
-            left = drawn.states[:, :-1].flatten(0, 1)
-            at = rescaled(at.flatten(), left).view(at.shape)
-        return batch._replace(
-            drawn=drawn._replace(log_reward=rescaled(drawn.log_reward, drawn.objects)),
-            back=back and back._replace(log_reward=rescaled(back.log_reward, back.objects)),
-            log_reward_at=at,
-        )
+        return self.engine.rescaled(batch, reward)
 
     def _next_noise(self) -> Noise:
         """The randomness of the next batch."""
-        parts, n, draw = self.engine.parts, self.batch_size, self.tally.draws
-        search, members = parts.search, parts.policy.members
-        first = n if search is None else n // (search.rounds + 1)
-        return Noise(
-            self.noise(first, TRAINING, draw),
-            self.noise(n, HISTORIES, draw) if parts.backward else None,
-            self.noise(2 * (n - first), SEARCHED, draw) if search else None,
-            self.noise(self._n_lots(), MEMBERS, draw, members + 1) if members > 1 else None,
-        )
-
-    def _n_lots(self) -> int:
-        """How many trajectories members of an ensemble share."""
-        return self.batch_size
+        return self.engine.noise(self.noise, self.tally.draws, self.batch_size)
 
     def _accept(self, batch: Batch) -> None:
         """Count a batch that was just drawn."""
@@ -104,16 +74,7 @@ class Learner:
         asked = self.engine.rewards_asked(batch)
         self.tally.record_draw(drawn.objects, drawn.log_reward, asked)
         self.batch = batch
-        if self.engine.parts.exploration is not None:
-            self.engine.parts.exploration.next_batch()
-
-    def _follow(self) -> None:
-        """The slow copy goes after the policy."""
-        _, policy, objective, backward, slow, *_ = self.engine.parts
-        rate = copy_rate(objective, backward)
-        if slow is not None and rate is not None:
-            for copy, fast in zip(slow.parameters(), policy.parameters(), strict=True):
-                copy.lerp_(fast, rate)
+        self.engine.after_batch()
 
     @property
     def updates_made(self) -> int:

@@ -7,19 +7,13 @@ from torch import nn
 
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.policies.policy import Policy
-from gfn_design.training.options import Networks, Optimiser
-from gfn_design.training.setting import Setting, check_factories, copy_rate
+from gfn_design.training.options import Optimiser
+from gfn_design.training.setting import Setting, copy_rate
 
 
-def policy_of(setting: Setting, networks: Networks) -> Policy:
-    """The policies and critics that an objective learns with.
-
-    Args:
-        setting: Of the module.
-        networks: What builds the networks.
-    """
-    check_factories(networks)
-    environment, objective, backward, batches, _, fine_tune = setting
+def policy_of(setting: Setting) -> Policy:
+    """The policies and critics that an objective learns with."""
+    environment, objective, networks, backward, batches, _, fine_tune, _ = setting
     several = environment.n_backward_actions > 1
     learns_by = backward.learns_by if several else None
     value = {"critic": networks.critic, "flow": networks.network}.get(objective.value_kind or "")

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 
 from gfn_design.sampling.log_probabilities import StepLogProbs
-from gfn_design.sampling.noise import CHOICES, REPLAYED
+from gfn_design.sampling.noise import CHOICES, REPLAYED, Randomness
 from gfn_design.sampling.prioritized import PrioritizedReplay
 from gfn_design.sampling.trajectories import Trajectories, concatenate
-from gfn_design.training.engine import Batch, Engine, Step
-from gfn_design.training.learner import Learner, Randomness
+from gfn_design.training.engine import Batch, Engine, Noise, Step
+from gfn_design.training.learner import Learner
 from gfn_design.training.options import Batches
 from gfn_design.training.rewarding import LearnedReward
 from gfn_design.training.tally import Tally
@@ -43,8 +43,7 @@ class ReusingLearner(Learner):
     @torch.no_grad()  # but for losses
     def next_step(self, reward: LearnedReward) -> Step:
         """The losses of a new batch, or of the last one again."""
-        if self.engine.parts.slow is not None:
-            self._follow()
+        self.engine.before_update()
         if self.batch is None or self.used >= self.updates:
             self._accept(self._draw(reward))
         self.used += 1
@@ -70,8 +69,9 @@ class ReusingLearner(Learner):
         if self.replay is not None:
             self.replay.keep(batch.drawn)
 
-    def _n_lots(self) -> int:
-        return self.batch_size + (0 if self.replay is None else self.replay.size)
+    def _next_noise(self) -> Noise:
+        replayed = 0 if self.replay is None else self.replay.size
+        return self.engine.noise(self.noise, self.tally.draws, self.batch_size, replayed)
 
     def _with_replayed(self, batch: Batch) -> Batch:
         """The batch and, if there is a replay, what that gives; see `Replay.recall`."""

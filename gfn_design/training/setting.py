@@ -1,6 +1,6 @@
 """What of a module's options does not go together: one sentence for each."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -9,27 +9,28 @@ from gfn_design.environments.walks import every_state_is_an_object
 from gfn_design.errors import InputError
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.sampling.prioritized import PrioritizedReplay
+from gfn_design.training.fine_tuning import FineTuning
 from gfn_design.training.options import (
     Backward,
     Batches,
     LearnedBackward,
     Networks,
     Optimiser,
+    Speed,
 )
-
-if TYPE_CHECKING:
-    from gfn_design.training.fine_tuning import FineTuning
 
 
 class Setting(NamedTuple):
-    """All that must go together."""
+    """All that must go together, as a `GFlowNet` takes it."""
 
     environment: Environment
     objective: Objective
+    networks: Networks
     backward: Backward
     batches: Batches
     optimiser: Optimiser
-    fine_tune: "FineTuning | None"
+    fine_tune: FineTuning | None
+    speed: Speed
 
     @property
     def members(self) -> int:
@@ -44,6 +45,7 @@ def check(setting: Setting) -> None:
         InputError: It does not; the sentence says what to change.
     """
     _check_kinds(setting)
+    _check_factories(setting.networks)
     for rule in (_check_backward, _check_objective, _check_batches, _check_ensemble, _check_region):
         rule(setting)
     copy_rate(setting.objective, setting.backward.learns_by)
@@ -55,15 +57,18 @@ def check(setting: Setting) -> None:
 
 def _check_kinds(setting: Setting) -> None:
     """Each part is one of its kind, and made already."""
-    kinds: tuple[tuple[str, type, str], ...] = (
-        ("environment", Environment, "Sequence('DNA', 8)"),
-        ("objective", Objective, "TrajectoryBalance()"),
-        ("backward", Backward, "UniformBackward()"),
-        ("batches", Batches, "Batches(size=64)"),
-        ("optimiser", Optimiser, "Optimiser(lr=1e-3)"),
+    kinds: tuple[tuple[type, str], ...] = (
+        (Environment, "Sequence('DNA', 8)"),
+        (Objective, "TrajectoryBalance()"),
+        (Networks, "Networks(network=partial(MLP, width=64))"),
+        (Backward, "UniformBackward()"),
+        (Batches, "Batches(size=64)"),
+        (Optimiser, "Optimiser(lr=1e-3)"),
+        (FineTuning, "FineTuning('runs/before')"),
+        (Speed, "Speed(compiled=True)"),
     )
-    for (name, kind, example), part in zip(kinds, setting[: len(kinds)], strict=True):
-        if isinstance(part, kind):
+    for name, (kind, example), part in zip(Setting._fields, kinds, setting, strict=True):
+        if isinstance(part, kind) or (name == "fine_tune" and part is None):
             continue
         given = f"the class {part.__name__}" if isinstance(part, type) else repr(part)
         article = "an" if kind.__name__[0] in "EO" else "a"
@@ -72,12 +77,8 @@ def _check_kinds(setting: Setting) -> None:
         )
 
 
-def check_factories(networks: Networks) -> None:
-    """What builds networks is called, and is none itself.
-
-    Raises:
-        InputError: It is a network, or nothing that can be called.
-    """
+def _check_factories(networks: Networks) -> None:
+    """What builds networks is called, and is none itself."""
     for name in ("network", "critic"):
         given = getattr(networks, name, None)
         if isinstance(given, nn.Module) or not callable(given):

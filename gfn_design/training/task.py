@@ -12,7 +12,7 @@ from gfn_design.evaluation.exact import Target, target_distribution
 from gfn_design.evaluation.transfer import TransferTarget
 from gfn_design.objectives.base import Objective
 from gfn_design.policies.policy import Policy
-from gfn_design.training.extras import log_z_of
+from gfn_design.training.log_z import log_z_of
 from gfn_design.training.rewarding import LearnedReward, score_objects
 
 _log = logging.getLogger(__name__)

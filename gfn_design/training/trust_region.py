@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
@@ -77,6 +77,15 @@ class TrustRegion(ActorCritic):
         self.delta, self.damping = delta, damping
         self.conjugate_steps, self.backtracks = conjugate_steps, backtracks
         self.fisher_share = fisher_share
+
+    def optimizer(
+        self,
+        groups: list[dict[str, Any]],
+        environment: Environment,
+        policy: Policy,
+        latest: Callable[[], Trajectories],
+    ) -> Optimizer:
+        return TrustRegionAdam(groups, environment, policy, self, latest)
 
     def forward(self, now: StepLogProbs, then: StepLogProbs) -> dict[str, Tensor]:
         self.then = then  # for the steps of the trust region
