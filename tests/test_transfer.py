@@ -23,6 +23,7 @@ from gfn_design import (
     Edits,
     Forbid,
     GFlowNet,
+    Hypergrid,
     InputError,
     LogVariance,
     LongestRun,
@@ -37,8 +38,10 @@ from gfn_design import (
     terminating_distribution,
 )
 from gfn_design.__main__ import main
+from gfn_design.evaluation.probabilities import log_probability
 from gfn_design.evaluation.transfer import TransferTarget, total_variation_from
 from gfn_design.files.completed_tables import completed_scores
+from gfn_design.policies.policy import Policy
 from gfn_design.rewards.jaspar import Motif
 from gfn_design.rewards.levels import Levels
 from gfn_design.rewards.windows import MotifWindow, TableWindow
@@ -74,29 +77,47 @@ def terms(folder, which):
             SequenceTerm(table=str(folder / "on.csv"), want="maximise 0..2", strands="given")
         ],
         "motif": [SequenceTerm(factor=str(folder / "own.pfm"), want="maximise 0.4..1")],
+        "on, and GC": [
+            SequenceTerm(property="GC", want="0.3..0.6 within 0.2"),
+            SequenceTerm(table=str(folder / "on.csv"), want=">= 1.2 within 0.5"),
+        ],
+        "length": [SequenceTerm(property="length", want="maximise 4..6")],
+        "length, and GC": [
+            SequenceTerm(property="length", want="<= 5 within 1"),
+            SequenceTerm(property="GC", want="<= 0.5 within 0.3"),
+        ],
     }[which]
 
 
+RULES = [Require("AC"), GC(0.2, 0.6)]
 ENVIRONMENTS = {
-    "7": (7, {}),
-    "5 to 7": (7, {"min_length": 5}),
-    "constraints": (7, {"constraints": [Forbid("GAG"), LongestRun(2)]}),
-    "constraints and lengths": (
-        7,
-        {"min_length": 5, "constraints": [Require("AC"), GC(0.2, 0.6)]},
+    "7": partial(Sequence, "DNA", 7, "append"),
+    "5 to 7": partial(Sequence, "DNA", 7, "append", 5),
+    "inserted": partial(Sequence, "DNA", 6, "insert", 5),
+    "at either end": partial(Sequence, "DNA", 6, "prepend-append"),
+    "constraints": partial(
+        Sequence, "DNA", 7, "append", constraints=[Forbid("GAG"), LongestRun(2)]
     ),
+    "constraints and lengths": partial(Sequence, "DNA", 7, "append", 5, RULES),
+    "edits": partial(Edits, "ACGTACGT", 3, alphabet="DNA"),
+    "edits and constraints": partial(Edits, "ACGTACGT", 3, "2-7", "ACG", "DNA", 0, RULES),
+    "two edits at least": partial(Edits, "ACGTACGT", 3, "1,3-6", alphabet="DNA", at_least=2),
 }
+TERMS = ("on", "off", "on, not off", "range", "one strand", "motif")
+EVERYWHERE = [(term, where) for term in (*TERMS, "on, and GC") for where in ENVIRONMENTS]
+LENGTHS = ("5 to 7", "inserted", "constraints and lengths")
 
 
-@pytest.mark.parametrize("lengths", ENVIRONMENTS)
-@pytest.mark.parametrize("which", ["on", "off", "on, not off", "range", "one strand", "motif"])
-def test_the_recursion_is_enumeration(tables, which, lengths):
+@pytest.mark.parametrize(
+    ("which", "where"),
+    [*EVERYWHERE, *((x, where) for x in ("length", "length, and GC") for where in LENGTHS)],
+)
+def test_the_recursion_is_enumeration(tables, which, where):
     """log Z, the number of objects, and what is as wanted, to rounding; all samples' rewards."""
-    length, options = ENVIRONMENTS[lengths]
-    environment = Sequence("DNA", length, "append", **options)
+    environment = ENVIRONMENTS[where]()
     data = SequenceData(terms(tables, which), exponent=3.0)
     reward = data.make_reward(environment)
-    listed = target_distribution(environment, lambda objects: reward(objects).double())
+    listed = target_of(environment, data)
     target = TransferTarget(data.automaton(environment))
     assert target.log_z == pytest.approx(listed.log_z, abs=1e-10)
     assert target.log_size == pytest.approx(math.log(len(listed.probability)), abs=1e-10)
@@ -105,21 +126,35 @@ def test_the_recursion_is_enumeration(tables, which, lengths):
     assert target.share(good) == pytest.approx(float(listed.probability.numpy() @ hits), abs=1e-10)
     assert target.share_of_objects(good) == pytest.approx(hits.mean(), abs=1e-10)
     letters, log_reward = target.sample(500, np.random.default_rng(0))
-    objects = torch.from_numpy(letters)
+    objects = environment.states_of(torch.from_numpy(letters))
     assert np.array_equal(reward(objects).double().numpy(), log_reward)
     assert torch.equal(environment.encode(environment.decode(objects)), objects)
-    assert np.array_equal(target.automaton.log_reward[target.states_of(letters)], log_reward)
+    assert np.array_equal(environment.letters_of(objects).numpy(), letters)
+    assert np.array_equal(target.log_reward_of(letters), log_reward)
 
 
-def test_samples_are_of_the_target(tables):
-    """Each object as often as it should be, by chi squared over 4,096 and fewer objects."""
-    environment = Sequence("DNA", 6, "append", 5, [LongestRun(3)])
-    data = SequenceData(terms(tables, "on"), exponent=2.0)
+def target_of(environment, data):
+    """The target by enumeration."""
     reward = data.make_reward(environment)
-    listed = target_distribution(environment, lambda objects: reward(objects).double())
+    return target_distribution(environment, lambda objects: reward(objects).double())
+
+
+@pytest.mark.parametrize(
+    ("make", "which"),
+    [
+        (partial(Sequence, "DNA", 6, "append", 5, [LongestRun(3)]), "on"),
+        (partial(Edits, "ACGTACGT", 3, "2-7", alphabet="DNA", at_least=1), "on, and GC"),
+    ],
+)
+def test_samples_are_of_the_target(tables, make, which):
+    """Each object as often as it should be, by chi squared over 4,096 and fewer objects."""
+    environment = make()
+    data = SequenceData(terms(tables, which), exponent=2.0)
+    listed = target_of(environment, data)
     target, n = TransferTarget(data.automaton(environment)), 400_000
     letters, _ = target.sample(n, np.random.default_rng(1))
-    place = torch.searchsorted(listed.indices, environment.state_index(torch.from_numpy(letters)))
+    objects = environment.states_of(torch.from_numpy(letters))
+    place = torch.searchsorted(listed.indices, environment.state_index(objects))
     counts = place.bincount(minlength=len(listed.indices)).numpy()
     expected = n * listed.probability.numpy()
     rare = expected < 5  # together, for the law of chi squared
@@ -153,6 +188,62 @@ def test_the_distance_of_a_policy_is_in_its_interval(tables):
     assert metrics["D_TV"] == pytest.approx(exact, abs=4 * metrics["D_TV_error"])
     assert metrics["D_TV_error"] < 0.005
     assert metrics["log_z_error"] == pytest.approx(abs(model.log_z - target.log_z), abs=1e-6)
+
+
+WAYS = {
+    "append": partial(Sequence, "DNA", 5, "append", 2),
+    "prepend-append": partial(Sequence, "DNA", 5, "prepend-append"),
+    "prepend-append, 2 to 5": partial(Sequence, "DNA", 5, "prepend-append", 2),
+    "any": partial(Sequence, "ACG", 4, "any"),
+    "insert": partial(Sequence, "ACG", 5, "insert", 2),
+    "edits": partial(Edits, "ACGTAC", 3, alphabet="DNA"),
+    "a grid": partial(Hypergrid, 2, 6),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_sum_over_histories_is_the_probability(way):
+    """Of every object, beside the recursion over all states; few are asked as all are."""
+    environment = WAYS[way]()
+    torch.manual_seed(0)
+    policy = Policy(environment, partial(MLP, width=32), "uniform")
+    for parameter in policy.forward_policy.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    target = target_distribution(environment, lambda x: torch.zeros(len(x)).double())
+    exact = target.of_objects(terminating_distribution(environment, policy)[1])
+    found = log_probability(environment, policy, target.objects)
+    assert found.exp().numpy() == pytest.approx(exact.numpy(), rel=1e-5, abs=1e-9)
+    some = log_probability(environment, policy, target.objects[5:9])
+    assert some.numpy() == pytest.approx(found[5:9].numpy(), abs=1e-5)
+
+
+def test_too_many_histories_are_bounded_from_above(tables):
+    """In any order, 12 letters have 4,096 subsets: the distance is too large, if anything."""
+    data = SequenceData(terms(tables, "on"), exponent=2.0)
+    found = {}
+    for length in (7, 12):
+        environment = Sequence("DNA", length, "any")
+        torch.manual_seed(0)
+        model = model_of(environment, TrajectoryBalance(), partial(MLP, width=16), draw_seed=0)
+        model.exact_limit = 0
+        found[length] = model.use(data).evaluate().metrics
+    assert "D_TV_bound" not in found[7]
+    assert "D_TV" not in found[12]
+    assert 0.1 < found[12]["D_TV_bound"] < 1
+    assert found[12]["D_TV_bound_error"] < 0.02
+
+
+@pytest.mark.parametrize("order", ["prepend-append", "insert"])
+def test_the_distance_is_that_of_enumeration(tables, order):
+    environment = Sequence("DNA", 5, order)
+    data = SequenceData(terms(tables, "on"), exponent=2.0)
+    torch.manual_seed(0)
+    model = model_of(environment, TrajectoryBalance(), MLP, draw_seed=0).use(data)
+    exact = model.evaluate().metrics
+    model.exact_limit = 0  # as if there were too many
+    found = model.use(data).evaluate().metrics
+    assert found["D_TV"] == pytest.approx(exact["D_TV"], abs=4 * found["D_TV_error"])
+    assert found["D_TV_error"] < 0.005
 
 
 def test_thirty_letters_take_seconds(tables):
@@ -369,7 +460,8 @@ def test_edits_are_wanted_as_sequences_are(tables):
     here = data.make_reward(near)(near.encode(texts))
     whole = Sequence("DNA", 8, "append")
     assert torch.equal(here, data.make_reward(whole)(whole.encode(texts)))
-    assert data.automaton(near) is None  # what is near is not followed letter by letter
+    exact = TransferTarget(data.automaton(near)).log_z
+    assert exact == pytest.approx(target_of(near, data).log_z, abs=1e-10)
     assert [*data.columns(near, texts)] == ["on", "off", "as_wanted"]
     name, best = data.windows(near, texts)
     assert name == "the best windows of on"
@@ -378,7 +470,7 @@ def test_edits_are_wanted_as_sequences_are(tables):
 
 
 def test_a_target_that_is_too_large_is_said_and_does_without(tables, monkeypatch, caplog):
-    monkeypatch.setattr("gfn_design.rewards.automaton.MAX_STATES", 100)
+    monkeypatch.setattr("gfn_design.rewards.sequence_automaton.MAX_STATES", 100)
     data = SequenceData(terms(tables, "on"))
     model = model_of(Sequence("DNA", 9, "append"), TrajectoryBalance(), MLP).use(data)
     model.exact_limit = 0

@@ -11,19 +11,13 @@ from torch import Tensor, nn
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.environments.sequences.edits import Edits
-from gfn_design.environments.sequences.language import Language
 from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
-from gfn_design.rewards.automaton import (
-    RewardAutomaton,
-    levels_of_states,
-    reward_automaton,
-    words_of,
-)
+from gfn_design.rewards.automaton import RewardAutomaton
 from gfn_design.rewards.desirability import desirability, limits
 from gfn_design.rewards.jaspar import motif_of
-from gfn_design.rewards.levels import Levels
 from gfn_design.rewards.reward import Reward
+from gfn_design.rewards.sequence_automaton import automaton_of
 from gfn_design.rewards.sequence_score import Length, SequenceScore, Share
 from gfn_design.rewards.windows import BestWindow, MotifWindow, TableWindow
 
@@ -183,27 +177,11 @@ class SequenceData(DataModule):
         return TableWindow(scores, len(alphabet), pairs and term.strands == "both")
 
     def automaton(self, environment: Environment) -> RewardAutomaton | None:
-        score = self.score_of(environment)
-        windows = [term for term in score.terms if isinstance(term, BestWindow)]
-        if len(windows) < len(self.terms) or not isinstance(environment, Sequence):
+        if not isinstance(environment, Sequence | Edits):
             return None
-        levels = [level for level in score.levels if isinstance(level, Levels)]
-        letters = environment.letters
-        reached, sizes = levels_of_states(levels), [len(level) for level in levels]
-        words = words_of(windows, levels, len(letters.symbols))
-        language = environment.language
-        if language is None:
-            language = Language(letters, environment.min_length, environment.length)
-        following, fits, ends, row = reward_automaton(words, reached, sizes, language)
-        worths = [level.worth[place] for level, place in zip(levels, reached.T, strict=True)]
-        log_reward = Reward(score, self.exponent, self.scale).log_of(
-            score.of_worths(torch.stack(worths, 1)).float()
-        )
-        hits = [level.hits[place] for level, place in zip(levels, reached.T, strict=True)]
-        good = torch.stack(hits).numpy(force=True)
-        log_rewards = log_reward.double().numpy(force=True)
-        names = tuple(self.titles)
-        return RewardAutomaton(following, log_rewards[row], fits, ends, good[:, row], names)
+        score = self.score_of(environment)
+        reward = Reward(score, self.exponent, self.scale)
+        return automaton_of(score, reward, environment.rules(), self.titles)
 
     def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
         """The value of every term, and whether all are as wanted."""

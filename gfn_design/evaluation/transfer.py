@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gfn_design.environments.sequences.automaton import Bools, Ints
 from gfn_design.errors import InputError
-from gfn_design.rewards.automaton import RewardAutomaton
+from gfn_design.rewards.automaton import RewardAutomaton, at
 
 Floats = NDArray[np.float64]
 
@@ -28,9 +28,9 @@ class TransferTarget:
 
     def __init__(self, automaton: RewardAutomaton) -> None:
         self.automaton = automaton
-        # Sums over all ways to go on, by state, less a scale that they have in common.
+        # Less a scale that the sums of a place have in common.
         self.sums, self._scales = self._backwards(automaton.log_reward)
-        self.log_z = self._log(self.sums[0][0], self._scales[0])
+        self.log_z = self._log(self.sums[0][0, 0], self._scales[0])
         self.log_size = self.log_sum(np.zeros_like(automaton.log_reward))
 
     @property
@@ -39,14 +39,22 @@ class TransferTarget:
         return len(self.automaton.fits)
 
     def _backwards(self, log_weight: Floats) -> tuple[list[Floats], list[float]]:
-        following, _, fits, ends, *_ = self.automaton
+        """Sums over all ways to go on, ``[spent, states]`` for each place, and their scales."""
+        automaton = self.automaton
         top = float(log_weight.max())
         weight = np.exp(log_weight - top)
-        sums, scales = [weight * ends[-1]], [top]
+        least, most = automaton.budget
+        enough = np.arange(most + 1)[:, None] >= least
+        sums = [enough * (at(weight, self.longest) * automaton.ends[-1])]
+        scales = [top]
         for place in reversed(range(self.longest)):
-            total = weight * ends[place] * np.exp(top - scales[-1])
-            for letter in fits[place].nonzero()[0]:
-                total = total + sums[-1][following[:, letter]]
+            following, after = at(automaton.following, place), sums[-1]
+            stops = at(weight, place) * automaton.ends[place] * np.exp(top - scales[-1])
+            total = enough * stops if stops.any() else np.zeros((most + 1, len(following)))
+            for letter in automaton.fits[place].nonzero()[0]:
+                spent = int(automaton.spends[place, letter])
+                for before in range(most + 1 - spent):
+                    total[before] += after[before + spent][following[:, letter]]
             largest = float(total.max()) or 1.0
             sums.append(total / largest)
             scales.append(scales[-1] + float(np.log(largest)))
@@ -58,15 +66,15 @@ class TransferTarget:
             return float(np.log(value)) + scale
 
     def log_sum(self, log_weight: Floats) -> float:
-        """log of the sum over all objects of a weight, by the state they end in; -inf of 0.
+        """log of the sum over all objects of a weight, by what they end in; -inf of 0.
 
         Args:
-            log_weight: ``float64[states]``, in nats; -inf counts nothing.
+            log_weight: As ``RewardAutomaton.log_reward``, in nats; -inf counts nothing.
         """
         if not np.isfinite(log_weight).any():
             return -np.inf
         sums, scales = self._backwards(log_weight)
-        return self._log(sums[0][0], scales[0])
+        return self._log(sums[0][0, 0], scales[0])
 
     def check(self) -> None:
         """Refuse wishes that no object can meet together.
@@ -87,12 +95,12 @@ class TransferTarget:
         )
 
     def share(self, counted: Bools) -> float:
-        """The probability under the target of what ends in some states, ``bool[states]``."""
+        """The probability under the target of what ends as counted; see `RewardAutomaton.hits`."""
         log_reward = np.where(counted, self.automaton.log_reward, -np.inf)
         return float(np.exp(self.log_sum(log_reward) - self.log_z))
 
     def share_of_objects(self, counted: Bools) -> float:
-        """Of all objects, which part ends in some states, ``bool[states]``."""
+        """Of all objects, which part ends as counted; see `RewardAutomaton.hits`."""
         return float(np.exp(self.log_sum(np.where(counted, 0.0, -np.inf)) - self.log_size))
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
@@ -105,29 +113,45 @@ class TransferTarget:
         Returns:
             ``int64[n, longest]``, -1 after the last letter, and ``float64[n]`` in nats.
         """
-        following, log_reward, fits, ends, *_ = self.automaton
+        automaton, (_, most) = self.automaton, self.automaton.budget
+        log_reward, top = automaton.log_reward, float(automaton.log_reward.max())
         letters = np.full((n, self.longest), -1)
-        state, going = np.zeros(n, dtype=np.int64), np.ones(n, dtype=bool)
-        top = float(log_reward.max())
+        state, spent = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        rows = np.arange(n)
         for place in range(self.longest):
-            here = state[going]
-            after = following[here]
+            here, so_far = state[rows], spent[rows]
+            after = at(automaton.following, place)[here]
+            then = so_far[:, None] + automaton.spends[place]
             scale = np.exp(self._scales[place + 1] - self._scales[place])
-            weights = self.sums[place + 1][after] * fits[place] * scale
+            ways = self.sums[place + 1][then.clip(max=most), after]
+            weights = ways * (automaton.fits[place] & (then <= most)) * scale
             stop = (
-                np.exp(log_reward[here] - top)
-                * np.broadcast_to(ends[place], log_reward.shape)[here]
+                np.exp(at(log_reward, place)[here] - top)
+                * np.broadcast_to(automaton.ends[place], log_reward.shape[1:])[here]
+                * (so_far >= automaton.budget[0])
                 * np.exp(top - self._scales[place])
             )
             upper = np.concatenate([weights, stop[:, None]], 1).cumsum(1)
             lot = rng.random(len(here)) * upper[:, -1]
             choice = (upper <= lot[:, None]).sum(1).clip(max=upper.shape[1] - 1)
-            rows = going.nonzero()[0]
             goes_on = choice < upper.shape[1] - 1
-            letters[rows[goes_on], place] = choice[goes_on]
-            state[rows[goes_on]] = after[goes_on, choice[goes_on]]
-            going[rows[~goes_on]] = False
-        return letters, log_reward[state]
+            rows, choice = rows[goes_on], choice[goes_on]
+            letters[rows, place] = choice
+            state[rows] = after[goes_on, choice]
+            spent[rows] = then[goes_on, choice]
+        return letters, self.log_reward_of(letters, state)
+
+    def log_reward_of(self, letters: Ints, state: Ints | None = None) -> Floats:
+        """log R of sequences, ``float64[n]`` in nats.
+
+        Args:
+            letters: ``int64[n, longest]``, -1 after the last letter.
+            state: That they end in, ``int64[n]``; None finds it.
+        """
+        state = self.states_of(letters) if state is None else state
+        length = (letters >= 0).sum(1)
+        log_reward = self.automaton.log_reward
+        return log_reward[length.clip(max=len(log_reward) - 1), state]
 
     def states_of(self, letters: Ints) -> Ints:
         """The state that sequences end in.
@@ -136,8 +160,9 @@ class TransferTarget:
             letters: ``int64[n, longest]``, -1 after the last letter.
         """
         state = np.zeros(len(letters), dtype=np.int64)
-        for letter in letters.T:
-            state = np.where(letter < 0, state, self.automaton.following[state, letter])
+        for place, letter in enumerate(letters.T):
+            following = at(self.automaton.following, place)
+            state = np.where(letter < 0, state, following[state, letter])
         return state
 
 

@@ -1,5 +1,6 @@
 """The score of a sequence that several things are wanted of."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -77,34 +78,54 @@ def range_of(value: nn.Module) -> tuple[float, float]:
     return lowest, highest
 
 
-class Share(nn.Module):
-    """The share of G and C: ``float64[batch]``.
+class Counted(nn.Module):
+    """What follows from how many letters a sequence has, and how many of some: ``float64[batch]``.
+
+    Args:
+        counted: Letters that are counted; none where the length alone matters.
+        lowest: The smallest value.
+        highest: The largest.
+    """
+
+    def __init__(self, counted: list[int], lowest: float, highest: float) -> None:
+        super().__init__()
+        self.counted, self.lowest, self.highest = counted, lowest, highest
+
+    @abstractmethod
+    def of_counts(self, counted: Tensor, length: Tensor) -> Tensor:
+        """The value of sequences with so many letters, ``int64[...]`` each: ``float64[...]``."""
+
+    def forward(self, objects: Tensor) -> Tensor:
+        length = (objects >= 0).sum(1)
+        counted = torch.zeros_like(length)
+        for letter in self.counted:
+            counted = counted + (objects == letter).sum(1)
+        return self.of_counts(counted, length)
+
+
+class Share(Counted):
+    """The share of G and C.
 
     Args:
         environment: Whose letters they are.
     """
 
-    lowest, highest = 0.0, 1.0
-
     def __init__(self, environment: Sequence | Edits) -> None:
-        super().__init__()
-        self.counted = [i for i, symbol in enumerate(environment.symbols) if symbol in "GC"]
+        super().__init__([i for i, x in enumerate(environment.symbols) if x in "GC"], 0.0, 1.0)
 
-    def forward(self, objects: Tensor) -> Tensor:
-        counted = sum((objects == letter).sum(1) for letter in self.counted)
-        return torch.as_tensor(counted).double() / (objects >= 0).sum(1).clamp(min=1)
+    def of_counts(self, counted: Tensor, length: Tensor) -> Tensor:
+        return counted.double() / length.clamp(min=1)
 
 
-class Length(nn.Module):
-    """The number of letters: ``float64[batch]``.
+class Length(Counted):
+    """The number of letters.
 
     Args:
         environment: Knows how long sequences are.
     """
 
     def __init__(self, environment: Sequence | Edits) -> None:
-        super().__init__()
-        self.lowest, self.highest = float(environment.min_length), float(environment.length)
+        super().__init__([], float(environment.min_length), float(environment.length))
 
-    def forward(self, objects: Tensor) -> Tensor:
-        return (objects >= 0).sum(1).double()
+    def of_counts(self, counted: Tensor, length: Tensor) -> Tensor:
+        return length.double()

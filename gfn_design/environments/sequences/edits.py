@@ -9,6 +9,7 @@ from gfn_design.environments.graph import ActionLayout, Graph, GraphEnvironment,
 from gfn_design.environments.sequences.constraints import Constraint
 from gfn_design.environments.sequences.language import Language
 from gfn_design.environments.sequences.letters import ALPHABETS, Letters
+from gfn_design.environments.sequences.rules import Rules
 from gfn_design.errors import InputError
 
 
@@ -140,6 +141,18 @@ class Edits(GraphEnvironment):
     def letters_of(self, states: Tensor) -> Tensor:
         """The sequences that states are: ``int64[batch, length]``, a number for each letter."""
         return torch.where(states >= 0, states, self.codes)
+
+    def states_of(self, letters: Tensor) -> Tensor:
+        """The states that sequences are; see `letters_of`."""
+        return letters.masked_fill(letters == self.codes, -1)
+
+    def rules(self) -> Rules:
+        """Which sequences there are: a letter that is not the wild type's is a substitution."""
+        language = self.language or Language(self.letters, self.length, self.length)
+        letters = torch.arange(len(self.symbols), device=self.codes.device)
+        new = self.codes[:, None] != letters
+        fits = (language.fits & (self.choices | ~new)).numpy(force=True)
+        return Rules(language, fits, new.long().numpy(force=True), (self.at_least, self.at_most))
 
     def _moves_and_stop(self, states: Tensor) -> tuple[Tensor, Tensor]:
         changed = (states >= 0).sum(1)

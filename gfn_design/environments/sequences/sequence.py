@@ -17,6 +17,7 @@ from gfn_design.environments.sequences.constraints import Constraint
 from gfn_design.environments.sequences.language import Language
 from gfn_design.environments.sequences.letters import ALPHABETS, BLANK, Letters
 from gfn_design.environments.sequences.orders import ORDERS
+from gfn_design.environments.sequences.rules import Rules
 from gfn_design.errors import InputError
 
 WORDS = {name: [block.smiles for block in blocks] for name, blocks in BLOCKS.items()} | {
@@ -134,6 +135,16 @@ class Sequence(GraphEnvironment):
     def letters_of(self, states: Tensor) -> Tensor:
         """The sequences that states are: ``int64[batch, length]``, -1 where nothing is written."""
         return states
+
+    def states_of(self, letters: Tensor) -> Tensor:
+        """The states that sequences are; see `letters_of`."""
+        return letters
+
+    def rules(self) -> Rules:
+        """Which sequences there are."""
+        if self.language is not None:
+            return Rules.of(self.language)
+        return Rules.of(Language(self.letters, self.min_length, self.length))
 
     def initial(self, n: int) -> Tensor:
         return torch.full((n, self.length), -1, device=self.weights.device)
