@@ -79,7 +79,7 @@ _EXPORTS = {
     "Selfies": "gfn_design.environments.molecules.selfies",
     "Sequence": "gfn_design.environments.sequences.sequence",
     "SequenceData": "gfn_design.data.sequences",
-    "SequenceTerm": "gfn_design.data.sequences",
+    "SequenceTerm": "gfn_design.data.sequence_terms",
     "SoftQ": "gfn_design.objectives.soft_q",
     "StopGuide": "gfn_design.objectives.guides",
     "SubTrajectoryBalance": "gfn_design.objectives.sub_trajectories",
@@ -111,7 +111,8 @@ if TYPE_CHECKING:
     from gfn_design.data.energy import EnergyData
     from gfn_design.data.functions import CommandData, FunctionData
     from gfn_design.data.molecules import MoleculeData, Term
-    from gfn_design.data.sequences import SequenceData, SequenceTerm
+    from gfn_design.data.sequence_terms import SequenceTerm
+    from gfn_design.data.sequences import SequenceData
     from gfn_design.data.tasks import HypergridData, KmerData, MotifData
     from gfn_design.designer import Candidates
     from gfn_design.environments.base import Environment

@@ -114,7 +114,7 @@ def test_a_compiled_loop_ends_at_the_batch_that_breaks():
     module = small(ActorCritic(), compiled=True, lr=1e-3, schedule=schedule)
     with pytest.raises(DivergenceError, match=r"learning broke at batch 12[1-4]: "):
         trainer(max_steps=200).fit(module, datamodule=HypergridLike())
-    assert module.engine.loop.compiled
+    assert module.engine.loops.loop.compiled
 
 
 class HypergridLike(DataModule):

@@ -166,7 +166,7 @@ def test_a_compiled_training_step_is_the_same(environment, objective, backward):
     )
     assert_same_training([plain, fast])
     engine = fast.engine
-    part = engine.whole_step if engine.whole else engine.rollout.take_steps
+    part = engine.whole_step or engine.rollout.take_steps
     assert part.run is not part.function  # it did compile
 
 

@@ -89,7 +89,8 @@ class TableData(DataModule):
 
 def looped(model):
     """Whether batches have been learned from in a compiled loop."""
-    return model.engine.loop is not None and model.engine.loop.compiled
+    loops = model.engine.loops
+    return loops is not None and loops.loop is not None and loops.loop.compiled
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -470,7 +471,7 @@ def test_a_compiled_training_step_is_the_same(environment, objective, backward):
         for compiled in BOTH
     )
     assert_same_training([plain, fast])
-    assert fast.engine.whole
+    assert fast.engine.whole_step is not None
     assert fast.engine.whole_step.run is not fast.engine.whole_step.function  # it did compile
     assert graphs() == 1
 
@@ -550,7 +551,7 @@ def test_compiled_parts_do_the_same(monkeypatch):
         gflownet(compiled=compiled, **options).use(HypergridData(r0=0.1)) for compiled in BOTH
     )
     assert_same_training([plain, fast])
-    assert not fast.engine.whole
+    assert fast.engine.whole_step is None
     for part in (fast.engine.rollout.take_steps_until_few, fast.engine.losses_and_gradients):
         assert part.run is not part.function
     compiled = graphs()

@@ -44,7 +44,8 @@ from gfn_design.files.completed_tables import completed_scores
 from gfn_design.policies.policy import Policy
 from gfn_design.rewards.jaspar import Motif
 from gfn_design.rewards.levels import Levels
-from gfn_design.rewards.windows import MotifWindow, TableWindow
+from gfn_design.rewards.motif_window import MotifWindow
+from gfn_design.rewards.windows import TableWindow
 
 
 def other(text):
@@ -331,7 +332,10 @@ def test_a_table_of_one_strand_and_with_gaps_is_completed(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SequenceTerm(), "needs one of table, factor and property"),
+        (
+            lambda: SequenceTerm(),
+            "needs one of table, factor, property, mutants, function and command",
+        ),
         (lambda: SequenceTerm(property="weight"), "is no property of sequences"),
         (lambda: SequenceTerm(factor="FOXA1", want="good"), "want of FOXA1: 'good' does not say"),
         (lambda: SequenceData([]), "there are no terms"),

@@ -35,6 +35,8 @@ class ScoredData(DataModule):
 
     def counts(self) -> dict[str, float]:
         """How many texts were scored, not counting those known from before, and how many failed."""
+        if not self.scorers:
+            return {}
         return {
             "scored": float(max(scorer.scored for scorer in self.scorers)),
             "failed": float(sum(scorer.failures for scorer in self.scorers)),

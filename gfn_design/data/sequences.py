@@ -1,81 +1,32 @@
 """What a biologist wants of sequences: to bind this and not that, a share of GC, a length."""
 
-import math
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gfn_design.data.base import DataModule
+from gfn_design.data.functions import ScoredData
+from gfn_design.data.sequence_terms import SequenceTerm, path_of, value_of
 from gfn_design.environments.base import Environment
 from gfn_design.environments.sequences.edits import Edits
 from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.rewards.automaton import RewardAutomaton
-from gfn_design.rewards.desirability import desirability, limits
-from gfn_design.rewards.jaspar import motif_of
+from gfn_design.rewards.desirability import limits
+from gfn_design.rewards.functions import function_workers
+from gfn_design.rewards.programs import ProgramWorker
 from gfn_design.rewards.reward import Reward
+from gfn_design.rewards.scorer import Scorer
 from gfn_design.rewards.sequence_automaton import automaton_of
-from gfn_design.rewards.sequence_score import Length, SequenceScore, Share
-from gfn_design.rewards.windows import BestWindow, MotifWindow, TableWindow
+from gfn_design.rewards.sequence_score import Asked, SequenceScore
+from gfn_design.rewards.sources import content_of, content_of_function, name_of
+from gfn_design.rewards.windows import BestWindow
 
-PROPERTIES = ("GC", "length")
-
-
-@dataclass(frozen=True)
-class SequenceTerm:
-    """One thing that is wanted of sequences, and its ramp.
-
-    Args:
-        table: The best window by a measured table of k-mers: a data set known by name (``six6``),
-            or a file. A table of DNA that lists one strand, or lacks a few k-mers, is completed.
-        factor: The best window by a motif: of JASPAR (``FOXA1``, ``MA0148.5``), or a file; in
-            units from the worst (0) to the best word of the matrix (1).
-        property: ``GC``, the share of G and C; or ``length``.
-        want: Such as ``>= 0.45``, ``<= 0.3``, ``0.4..0.6``, ``>= 0.4 within 0.05``,
-            ``maximise 0..0.5``.
-        strands: ``both`` reads the other strand as well, ``given`` does not.
-        score: The column of scores of a table; None takes the E-score, or the only number.
-        weight: In the mean over all terms.
-        name: Of the term in files; None takes that of the table, the factor or the property.
-    """
-
-    table: str | None = None
-    factor: str | None = None
-    property: str | None = None
-    want: str = "maximise 0..1"
-    strands: Literal["both", "given"] = "both"
-    score: str | None = None
-    weight: float = 1.0
-    name: str | None = None
-
-    def __post_init__(self) -> None:
-        if sum(x is not None for x in (self.table, self.factor, self.property)) != 1:
-            raise InputError("a term of sequences needs one of table, factor and property")
-        if self.property is not None and self.property not in PROPERTIES:
-            known = " and ".join(PROPERTIES)
-            raise InputError(f"'{self.property}' is no property of sequences; there are {known}")
-        if self.strands not in ("both", "given"):
-            raise InputError(f"strands must be both or given, got '{self.strands}'")
-        if not (self.weight > 0 and math.isfinite(self.weight)):
-            raise InputError(f"the weight of {self.title()} must be positive, got {self.weight}")
-        try:
-            desirability(self.want)
-        except InputError as error:
-            raise InputError(f"want of {self.title()}: {error}") from error
-
-    def title(self) -> str:
-        """What the term is called."""
-        if self.name is not None:
-            return self.name
-        if self.table is not None:
-            return Path(self.table).name.split(".")[0]
-        return str(self.factor or self.property)
+CACHE = 100_000  # sequences that are remembered with what functions and programs say
 
 
-class SequenceData(DataModule):
+class SequenceData(ScoredData):
     """Sequences that are good in several ways: a mean of desirabilities, each in its own units.
 
     Every term turns a value into a desirability, 1 where it is as wanted. Their weighted geometric
@@ -83,7 +34,8 @@ class SequenceData(DataModule):
     Values are rounded to levels before, in steps of equal change of the log of the desirability,
     and never across the limit of what is wanted: so an automaton can follow them, and log Z, the
     distance of what is sampled from the target, and how often it should be as wanted are exact at
-    any length.
+    any length. Of means over windows, functions and programs no automaton knows; they are taken as
+    they are, and the truth is not known.
 
     Args:
         terms: What is wanted (see `SequenceTerm`).
@@ -91,6 +43,14 @@ class SequenceData(DataModule):
         scale: Factor of every reward.
         minimum: Smaller desirabilities count as this one.
         levels: About how many of each term.
+        n_workers: Processes for each function, that score at the same time; 0 scores in this one.
+        timeout: Seconds that a number of a program, or a call (of at most 512 sequences) of a
+            function in other processes, may take; None waits.
+        retries: How often a sequence that failed is tried again.
+        failed: ``stop`` ends the run at the first sequence that a function or program cannot
+            score; ``floor`` counts such a value as the minimum, and says how many there were.
+        budget: End when every function and program has scored so many distinct sequences. None
+            scores all that is asked for.
     """
 
     def __init__(
@@ -100,8 +60,12 @@ class SequenceData(DataModule):
         scale: float = 1.0,
         minimum: float = 1e-3,
         levels: int = 16,
+        n_workers: int = 0,
+        timeout: float | None = None,
+        retries: int = 0,
+        failed: Literal["stop", "floor"] = "stop",
+        budget: int | None = None,
     ) -> None:
-        super().__init__()
         if not terms:
             raise InputError("there are no terms; say what is wanted, as in {factor: FOXA1}")
         if levels < 2:
@@ -111,6 +75,17 @@ class SequenceData(DataModule):
         titles = [term.title() for term in terms]
         if twice := [x for i, x in enumerate(titles) if x in titles[:i]]:
             raise InputError(f"two terms are called {twice[0]}; give one of them another name")
+        self._asked: dict[int, Scorer] = {}  # by the places of their terms
+        for place, term in enumerate(terms):
+            rest = (None, retries, failed, CACHE, budget)
+            if term.function is not None:
+                workers = function_workers(term.function, n_workers, timeout)
+                who = content_of_function(term.function)
+                self._asked[place] = Scorer(name_of(term.function), workers, *rest, who)
+            elif term.command is not None:
+                worker, who = ProgramWorker(term.command, timeout), content_of(term.command)
+                self._asked[place] = Scorer(f"'{term.command}'", [worker], *rest, who)
+        super().__init__([*self._asked.values()])
         self.terms, self.titles = tuple(terms), titles
         self.exponent, self.scale, self.minimum, self.levels = exponent, scale, minimum, levels
         self._remarks: list[str] = []
@@ -120,8 +95,8 @@ class SequenceData(DataModule):
 
     def prepare_data(self) -> None:
         for term in self.terms:
-            if term.table is not None:
-                table_path(term.table)  # finds or downloads it, on one process
+            if term.table is not None or term.mutants is not None:
+                path_of(term)  # finds or downloads it, on one process
 
     def make_reward(self, environment: Environment) -> Reward:
         return Reward(self.score_of(environment), self.exponent, self.scale)
@@ -134,47 +109,17 @@ class SequenceData(DataModule):
         """
         if not isinstance(environment, Sequence | Edits) or environment.separator:
             raise InputError(f"SequenceData needs sequences, got {environment.describe()}")
-        self._remarks = []
-        values = [self._value(term, environment) for term in self.terms]
+        values, self._remarks = [], []
+        for place, term in enumerate(self.terms):
+            scorer = self._asked.get(place)
+            asked = None if scorer is None else Asked(scorer, _texts_of(environment))
+            value, remark = value_of(term, environment, asked)
+            values.append(value)
+            self._remarks += [remark] if remark else []
         wants, weights = [term.want for term in self.terms], [term.weight for term in self.terms]
         return SequenceScore(
             environment.letters_of, values, self.titles, wants, weights, self.levels, self.minimum
         )
-
-    def _value(self, term: SequenceTerm, environment: Sequence | Edits) -> nn.Module:
-        letters = environment.letters
-        if term.property is not None:
-            if term.property == "GC" and not letters.is_nucleic:
-                raise InputError(f"GC is about DNA and RNA, got {environment.describe()}")
-            return Share(environment) if term.property == "GC" else Length(environment)
-        both = term.strands == "both"
-        if term.factor is not None:
-            if not letters.is_nucleic:
-                raise InputError(f"motifs are about DNA and RNA, got {environment.describe()}")
-            motif = motif_of(term.factor)
-            self._remarks.append(motif.remark)
-            window: BestWindow = MotifWindow(motif, both)
-        else:
-            window = self._table(term, environment)
-        if window.width > environment.min_length:
-            raise InputError(
-                f"{term.title()}: windows have {window.width} letters, and the shortest sequence "
-                f"{environment.min_length}; make sequences longer"
-            )
-        return window
-
-    def _table(self, term: SequenceTerm, environment: Sequence | Edits) -> BestWindow:
-        from gfn_design.files.completed_tables import completed_scores
-        from gfn_design.files.registry import SOURCES
-
-        assert term.table is not None
-        path, alphabet = table_path(term.table), "".join(environment.symbols).replace("U", "T")
-        column = SOURCES[term.table].column if term.table in SOURCES else None
-        pairs = environment.letters.is_nucleic
-        scores, added = completed_scores(path, alphabet, term.score or column, pairs)
-        if added:
-            self._remarks.append(added)
-        return TableWindow(scores, len(alphabet), pairs and term.strands == "both")
 
     def automaton(self, environment: Environment) -> RewardAutomaton | None:
         if not isinstance(environment, Sequence | Edits):
@@ -224,19 +169,6 @@ class SequenceData(DataModule):
         return found
 
 
-def table_path(table: str) -> Path:
-    """The file of a table, or of a data set of E-scores known by name.
-
-    Raises:
-        InputError: There is none.
-    """
-    from gfn_design.files.registry import SOURCES, locate
-
-    known = [name for name, source in SOURCES.items() if source.holds == "E-scores"]
-    if table in known:
-        return locate(table)
-    if not Path(table).is_file():
-        raise InputError(
-            f"{table}: no such file, and no table of that name ({', '.join(known[:8])}, ...)"
-        )
-    return Path(table)
+def _texts_of(environment: Sequence | Edits) -> Callable[[Tensor], list[str]]:
+    """How sequences ``int64[batch, length]`` are written."""
+    return lambda letters: environment.decode(environment.states_of(letters))

@@ -30,7 +30,7 @@ class TransferTarget:
         self.automaton = automaton
         # Less a scale that the sums of a place have in common.
         self.sums, self._scales = self._backwards(automaton.log_reward)
-        self.log_z = self._log(self.sums[0][0, 0], self._scales[0])
+        self.log_z = self._log(self.sums[0][0, automaton.first], self._scales[0])
         self.log_size = self.log_sum(np.zeros_like(automaton.log_reward))
 
     @property
@@ -74,7 +74,7 @@ class TransferTarget:
         if not np.isfinite(log_weight).any():
             return -np.inf
         sums, scales = self._backwards(log_weight)
-        return self._log(sums[0][0, 0], scales[0])
+        return self._log(sums[0][0, self.automaton.first], scales[0])
 
     def check(self) -> None:
         """Refuse wishes that no object can meet together.
@@ -116,7 +116,7 @@ class TransferTarget:
         automaton, (_, most) = self.automaton, self.automaton.budget
         log_reward, top = automaton.log_reward, float(automaton.log_reward.max())
         letters = np.full((n, self.longest), -1)
-        state, spent = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        state, spent = np.full(n, automaton.first), np.zeros(n, dtype=np.int64)
         rows = np.arange(n)
         for place in range(self.longest):
             here, so_far = state[rows], spent[rows]
@@ -159,7 +159,7 @@ class TransferTarget:
         Args:
             letters: ``int64[n, longest]``, -1 after the last letter.
         """
-        state = np.zeros(len(letters), dtype=np.int64)
+        state = np.full(len(letters), self.automaton.first)
         for place, letter in enumerate(letters.T):
             following = at(self.automaton.following, place)
             state = np.where(letter < 0, state, following[state, letter])

@@ -37,7 +37,9 @@ class KmerTable(NamedTuple):
         return f"{self.path}, row {row + 1} (line {line})"
 
 
-class _Columns(NamedTuple):
+class Columns(NamedTuple):
+    """What a table holds, column by column."""
+
     names: list[str]
     values: list[list[Any]]
 
@@ -54,7 +56,7 @@ def read_table(path: str | Path, score: str | None = None) -> KmerTable:
             E-score is taken, or the only numeric column.
     """
     path = Path(path)
-    columns = _read_columns(path)
+    columns = read_columns(path)
     plain = [re.sub(r"[-_ ]", "", name).lower() for name in columns.names]
     usual = r"sequence|seq|kmer|\d+mer|site|oligo|probe|word"
     named = (i for i, name in enumerate(plain) if re.fullmatch(usual, name))
@@ -65,8 +67,8 @@ def read_table(path: str | Path, score: str | None = None) -> KmerTable:
     if set(map(type, chain(*texts))) != {str}:
         row, kmer = next((r, k) for t in texts for r, k in enumerate(t) if not isinstance(k, str))
         raise InputError(f"{path}, row {row + 1} holds {kmer!r} where a k-mer should be.")
-    chosen = columns.values[_score_column(path, columns, plain, strands, score)]
-    scores = np.fromiter(map(_number, chosen), np.float64, len(chosen))
+    chosen = columns.values[score_column(path, columns, plain, strands, score)]
+    scores = np.fromiter(map(number_of, chosen), np.float64, len(chosen))
     table = KmerTable(path, texts[0], texts[1] if texts[1:] else None, scores)
     # Scores end up in float32, where 1e300 is as infinite as inf itself.
     bad = np.flatnonzero(~(np.abs(scores) <= np.finfo(np.float32).max))
@@ -201,7 +203,7 @@ def _digits(table: KmerTable, kmers: list[str], alphabet: str, length: int) -> N
     return digits
 
 
-def _number(value: object) -> float:
+def number_of(value: object) -> float:
     """The value as a float, NaN if it is none; true and false are 1 and 0."""
     try:
         return float(value)  # type: ignore[arg-type]
@@ -209,9 +211,10 @@ def _number(value: object) -> float:
         return _WORDS.get(str(value).lower(), math.nan)
 
 
-def _score_column(
-    path: Path, columns: _Columns, plain: list[str], strands: list[int], score: str | None
+def score_column(
+    path: Path, columns: Columns, plain: list[str], strands: list[int], score: str | None
 ) -> int:
+    """Which column holds the numbers: the one named, the E-score, or the only one."""
     free = [i for i in range(len(plain)) if i not in strands]
     wanted = "escore" if score is None else re.sub(r"[-_ ]", "", score).lower()
     matching = [i for i in free if plain[i] == wanted]
@@ -226,10 +229,15 @@ def _score_column(
 
 
 def _numeric(value: object) -> bool:
-    return str(value).lower() not in _WORDS and not math.isnan(_number(value))
+    return str(value).lower() not in _WORDS and not math.isnan(number_of(value))
 
 
-def _read_columns(path: Path) -> _Columns:
+def read_columns(path: Path) -> Columns:
+    """All of a table.
+
+    Raises:
+        InputError: It is none, or has no rows.
+    """
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
@@ -246,7 +254,7 @@ def _read_columns(path: Path) -> _Columns:
     return columns
 
 
-def _read_parquet(path: Path) -> _Columns:
+def _read_parquet(path: Path) -> Columns:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -255,10 +263,10 @@ def _read_parquet(path: Path) -> _Columns:
             table = file.read()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} is not a parquet file, or it is damaged.") from error
-    return _Columns(table.column_names, [c.to_numpy().tolist() for c in table.columns])
+    return Columns(table.column_names, [c.to_numpy().tolist() for c in table.columns])
 
 
-def _read_text(path: Path) -> _Columns:
+def _read_text(path: Path) -> Columns:
     table = rows(read_text(path), path)
     header = next(table, Line(0, [])).cells
     if any(_numeric(name) for name in header):
@@ -275,4 +283,4 @@ def _read_text(path: Path) -> _Columns:
         fields = (row for _, row in batch)
         for column, part in zip(values, zip(*fields, strict=True), strict=True):
             column.extend(cell.strip() for cell in part)
-    return _Columns([name.strip() for name in header], values)
+    return Columns([name.strip() for name in header], values)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_design.errors import InputError
-from gfn_design.files.kmer_tables import kmer_scores
+from gfn_design.files.kmer_tables import kmer_scores, number_of, read_columns
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +68,20 @@ def _blocks_content(path: Path) -> str | None:
     return hashlib.sha256(json.dumps(blocks).encode()).hexdigest()
 
 
+def _mutant_content(path: Path) -> str | None:
+    """sha256 of mutants and what was measured of them, sorted; None of what is no such table."""
+    try:
+        columns = read_columns(path)
+        numbers = columns.values[columns.names.index("brightness")]
+        mutants = columns.values[columns.names.index("mutations")]
+        lines = sorted(
+            f"{text or ''},{number_of(x):.4f}" for text, x in zip(mutants, numbers, strict=True)
+        )
+    except (InputError, ValueError):
+        return None
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Source:
     """One public data file.
@@ -88,14 +102,16 @@ class Source:
     """Of a table of k-mers see the function of the same name."""
     citation: str
     licence: str
-    content: Literal["kmers", "gzip", "tensors", "blocks"] = "kmers"
+    content: Literal["kmers", "gzip", "tensors", "blocks", "mutants"] = "kmers"
     """What ``content_sha256`` is of."""
-    holds: Literal["E-scores", "energies", "blocks"] = "E-scores"
+    holds: Literal["E-scores", "energies", "blocks", "mutants"] = "E-scores"
     """What its numbers are about."""
     alphabet: str = "ACGT"
     """In index order."""
     column: str | None = None
     """Of the numbers; None where it needs no name."""
+    first: int = 1
+    """Of mutants, the number that the table gives the first letter of the wild type."""
     prepare: str = ""
     """What makes ``download`` where ``url`` is no table; nothing is downloaded then."""
 
@@ -103,9 +119,12 @@ class Source:
         """What ``content_sha256`` is of a file; None if that holds something else."""
         if self.content == "kmers":
             return _kmer_content(path, self.alphabet, self.column)
-        return {"gzip": _gzip_content, "tensors": _tensor_content, "blocks": _blocks_content}[
-            self.content
-        ](path)
+        return {
+            "gzip": _gzip_content,
+            "tensors": _tensor_content,
+            "blocks": _blocks_content,
+            "mutants": _mutant_content,
+        }[self.content](path)
 
 
 def _listed() -> dict[str, dict[str, Source]]:
@@ -125,12 +144,13 @@ _LISTED = _listed()
 SOURCES = _LISTED["kmers"]
 NETWORK_SOURCES = _LISTED["networks"]  # of variables: a line of names, then numbers
 FRAGMENT_SOURCES = _LISTED["fragments"]  # fragments and the atoms by which they are joined
+MUTANT_SOURCES = _LISTED["mutants"]  # of one protein, and what was measured of each
 MODEL_SOURCES = _LISTED["models"]  # networks that give scores: tensors by name
 
 
 def locate(name: str) -> Path:
     """The verified file of the named data, downloaded if need be."""
-    known = SOURCES | NETWORK_SOURCES | FRAGMENT_SOURCES | MODEL_SOURCES
+    known = SOURCES | NETWORK_SOURCES | FRAGMENT_SOURCES | MUTANT_SOURCES | MODEL_SOURCES
     if name not in known:
         raise InputError(f"There is no table named '{name}'; choose one of {', '.join(known)}.")
     source = known[name]

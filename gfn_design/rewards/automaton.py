@@ -16,8 +16,7 @@ class RewardAutomaton(NamedTuple):
     What is said of each place may be said once for all places, in a table of one row; see `at`.
 
     Attributes:
-        following: ``int64[longest or 1, states, letters]``, where a letter at a place leads; it
-            begins in state 0.
+        following: ``int64[longest or 1, states, letters]``, where a letter at a place leads.
         log_reward: ``float64[longest + 1 or 1, states]``, log R of so many letters that lead to a
             state, in nats.
         fits: ``bool[longest, letters]``, which letters a place may hold.
@@ -27,6 +26,7 @@ class RewardAutomaton(NamedTuple):
         terms: What they are called.
         spends: ``int64[longest, letters]``, what a letter at a place costs, such as a substitution.
         budget: The least and the most that an object spends in all.
+        first: The state that a sequence begins in.
     """
 
     following: Ints
@@ -37,6 +37,7 @@ class RewardAutomaton(NamedTuple):
     terms: tuple[str, ...]
     spends: Ints
     budget: tuple[int, int]
+    first: int = 0
 
     @property
     def all_hit(self) -> Bools:

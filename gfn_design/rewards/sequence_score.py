@@ -1,5 +1,6 @@
 """The score of a sequence that several things are wanted of."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 from gfn_design.environments.sequences.edits import Edits
 from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
-from gfn_design.rewards.desirability import combined
+from gfn_design.rewards.desirability import combined, desirability
 from gfn_design.rewards.levels import Levels
+from gfn_design.rewards.scorer import Scorer
 
 
 class SequenceScore(nn.Module):
@@ -18,8 +20,8 @@ class SequenceScore(nn.Module):
 
     Args:
         read: From states to letters ``int64[batch, length]``.
-        values: Of each term, from letters to values ``float64[batch]``;
-            they know their `lowest` and `highest`.
+        values: Of each term, from letters to values ``float64[batch]``; those that know their
+            `lowest` and `highest` are rounded to levels.
         names: Of each, for messages.
         wants: What is wanted of each; see `desirability`.
         weights: Of each.
@@ -62,12 +64,51 @@ class SequenceScore(nn.Module):
         return self.of_worths(torch.stack(worths, 1)).float()
 
 
-def levels_of(name: str, want: str, value: nn.Module, n_levels: int, minimum: float) -> Levels:
-    """The levels of a term."""
+def levels_of(name: str, want: str, value: nn.Module, n_levels: int, minimum: float) -> nn.Module:
+    """What values of a term are worth: on levels, if it is known which values there are."""
+    if not hasattr(value, "lowest"):
+        return Unrounded(want, minimum)
     try:
         return Levels(want, *range_of(value), n_levels, minimum)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
+
+
+class Unrounded(nn.Module):
+    """What values are worth, as they are.
+
+    Args:
+        want: What is wanted; see `desirability`.
+        minimum: Smaller desirabilities count as this one, as does what has no value.
+    """
+
+    def __init__(self, want: str, minimum: float) -> None:
+        super().__init__()
+        self.want, self.minimum = want, minimum
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The desirability of values."""
+        worth = desirability(self.want)(values.nan_to_num())
+        return worth.where(values.isfinite(), 0.0).clamp(min=self.minimum)
+
+
+class Asked(nn.Module):
+    """What somebody's function or program says of sequences: ``float64[batch]``; NaN if nothing.
+
+    Args:
+        scorer: Who asks.
+        write: Writes letters ``int64[batch, length]`` as texts.
+    """
+
+    def __init__(self, scorer: Scorer, write: Callable[[Tensor], list[str]]) -> None:
+        super().__init__()
+        self.scorer, self.write = scorer, write
+
+    @torch.compiler.disable(reason="this score is found in Python")
+    def forward(self, objects: Tensor) -> Tensor:
+        rows = self.scorer(self.write(objects))
+        scores = [math.nan if row is None else row[0] for row in rows]
+        return torch.tensor(scores, dtype=torch.float64, device=objects.device)
 
 
 def range_of(value: nn.Module) -> tuple[float, float]:
@@ -78,32 +119,35 @@ def range_of(value: nn.Module) -> tuple[float, float]:
     return lowest, highest
 
 
-class Counted(nn.Module):
-    """What follows from how many letters a sequence has, and how many of some: ``float64[batch]``.
+class Summed(nn.Module):
+    """What follows from a sum over letters, each with units of its own, and from the length.
 
     Args:
-        counted: Letters that are counted; none where the length alone matters.
+        units: Of each letter at each place, ``int64[longest or 1, letters]``; in a table of one
+            row the place does not matter.
         lowest: The smallest value.
         highest: The largest.
     """
 
-    def __init__(self, counted: list[int], lowest: float, highest: float) -> None:
+    units: Tensor
+
+    def __init__(self, units: Tensor, lowest: float, highest: float) -> None:
         super().__init__()
-        self.counted, self.lowest, self.highest = counted, lowest, highest
+        self.lowest, self.highest = lowest, highest
+        self.register_buffer("units", units, persistent=False)
 
     @abstractmethod
-    def of_counts(self, counted: Tensor, length: Tensor) -> Tensor:
-        """The value of sequences with so many letters, ``int64[...]`` each: ``float64[...]``."""
+    def of_sums(self, total: Tensor, length: Tensor) -> Tensor:
+        """The value of sequences of such sums and lengths: ``int64[...]`` to ``float64[...]``."""
 
     def forward(self, objects: Tensor) -> Tensor:
-        length = (objects >= 0).sum(1)
-        counted = torch.zeros_like(length)
-        for letter in self.counted:
-            counted = counted + (objects == letter).sum(1)
-        return self.of_counts(counted, length)
+        written = objects >= 0
+        place = torch.arange(objects.shape[1], device=objects.device).clamp(max=len(self.units) - 1)
+        units = self.units[place, objects.clamp(min=0)]
+        return self.of_sums((units * written).sum(1), written.sum(1))
 
 
-class Share(Counted):
+class Share(Summed):
     """The share of G and C.
 
     Args:
@@ -111,13 +155,14 @@ class Share(Counted):
     """
 
     def __init__(self, environment: Sequence | Edits) -> None:
-        super().__init__([i for i, x in enumerate(environment.symbols) if x in "GC"], 0.0, 1.0)
+        counted = [symbol in "GC" for symbol in environment.symbols]
+        super().__init__(torch.tensor([counted]).long(), 0.0, 1.0)
 
-    def of_counts(self, counted: Tensor, length: Tensor) -> Tensor:
-        return counted.double() / length.clamp(min=1)
+    def of_sums(self, total: Tensor, length: Tensor) -> Tensor:
+        return total.double() / length.clamp(min=1)
 
 
-class Length(Counted):
+class Length(Summed):
     """The number of letters.
 
     Args:
@@ -125,7 +170,8 @@ class Length(Counted):
     """
 
     def __init__(self, environment: Sequence | Edits) -> None:
-        super().__init__([], float(environment.min_length), float(environment.length))
+        units = torch.zeros(1, len(environment.symbols), dtype=torch.int64)
+        super().__init__(units, float(environment.min_length), float(environment.length))
 
-    def of_counts(self, counted: Tensor, length: Tensor) -> Tensor:
+    def of_sums(self, total: Tensor, length: Tensor) -> Tensor:
         return length.double()

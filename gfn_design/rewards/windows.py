@@ -7,11 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gfn_design.errors import InputError
-from gfn_design.rewards.jaspar import Motif
-
-MAX_WORDS = 300_000  # above the lowest level of a motif
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -105,58 +100,24 @@ class TableWindow(BestWindow):
         return words[reach].numpy(force=True), values[reach].numpy(force=True)
 
 
-class MotifWindow(BestWindow):
-    """Windows of a position weight matrix: log-odds, in units from the worst to the best word.
-
-    So a value of 0.8 is at 80 % of what the matrix can say, as scanners of motifs count.
+class MeanWindow(nn.Module):
+    """The mean value of all windows of a sequence, on the strands that are read.
 
     Args:
-        motif: The factor's matrix.
-        both_strands: The other strand counts as well.
-        background: Shares of A, C, G and T where there is no site.
-        pseudocount: Added to every count, so that a letter never seen is not impossible.
+        window: What a window is worth.
     """
 
-    odds: Tensor
+    def __init__(self, window: BestWindow) -> None:
+        super().__init__()
+        self.window = window
 
-    def __init__(
-        self,
-        motif: Motif,
-        both_strands: bool,
-        background: tuple[float, ...] = (0.25, 0.25, 0.25, 0.25),
-        pseudocount: float = 1.0,
-    ) -> None:
-        counts = motif.counts + pseudocount
-        odds = np.log(counts / counts.sum(0) / np.array(background)[:, None]).T
-        super().__init__(len(odds), 0.0, 1.0, both_strands)
-        odds = odds - odds.min(1, keepdims=True)
-        odds = odds / odds.max(1).sum()
-        self.register_buffer("odds", torch.from_numpy(odds.copy()), persistent=False)
+    def forward(self, objects: Tensor) -> Tensor:
+        """The value of each sequence, ``float64[batch]``; NaN if it is shorter than a window.
 
-    def of_words(self, words: Tensor) -> Tensor:
-        values = torch.zeros(words.shape[:-1], dtype=self.odds.dtype, device=words.device)
-        for place, letter in zip(self.odds, words.unbind(-1), strict=True):
-            values = values + place[letter]
-        return values
-
-    def words_from(self, least: float) -> tuple[Ints, Floats]:
-        words = torch.from_numpy(_words(self.odds.numpy(force=True), least))
-        words = torch.cat([words, twins(words)]).unique(dim=0) if self.both_strands else words
-        return words.numpy(), self.of_windows(words.to(self.odds.device)).numpy(force=True)
-
-
-def _words(odds: Floats, least: float) -> Ints:
-    """The words that a matrix ``float64[width, letters]`` gives `least` or more."""
-    best_rest = np.append(odds.max(1)[::-1].cumsum()[::-1], 0.0)
-    words, values = np.zeros((1, 0), dtype=np.int64), np.zeros(1)
-    for place, column in enumerate(odds):
-        longer = values[:, None] + column
-        row, letter = (longer + best_rest[place + 1] >= least - 1e-9).nonzero()
-        words = np.concatenate([words[row], letter[:, None]], 1)
-        values = longer[row, letter]
-        if len(words) > MAX_WORDS:
-            raise InputError(
-                f"more than {MAX_WORDS:,} words reach the lowest level of the motif; ask for more "
-                "of it, as in want: '>= 0.9'"
-            )
-    return words
+        Args:
+            objects: ``int64[batch, length]``, -1 after the last letter.
+        """
+        windows = objects.unfold(1, self.window.width, 1)
+        written = (windows >= 0).all(-1)
+        values = self.window.of_windows(windows.clamp(min=0)).where(written, 0)
+        return values.sum(1) / written.sum(1)
