@@ -50,6 +50,11 @@ _EXPORTS = {
     "Fragments": "gfn_design.environments.molecules.fragments",
     "GFlowNet": "gfn_design.gflownet",
     "GRU": "gfn_design.policies.recurrent",
+    "EhrlichData": "gfn_design.data.ehrlich",
+    "EhrlichSequence": "gfn_design.environments.sequences.ehrlich",
+    "Transitions": "gfn_design.environments.sequences.ehrlich",
+    "CausalTransformer": "gfn_design.policies.attention",
+    "Convolution": "gfn_design.policies.convolution",
     "Graph": "gfn_design.environments.graph",
     "GraphEnvironment": "gfn_design.environments.graph",
     "GraphNetwork": "gfn_design.policies.graph",
@@ -108,6 +113,7 @@ if TYPE_CHECKING:
     from gfn_design.data.bayesian import BayesianNetworkData, SachsData
     from gfn_design.data.bits import BitsData
     from gfn_design.data.blocks import BlocksData
+    from gfn_design.data.ehrlich import EhrlichData
     from gfn_design.data.energy import EnergyData
     from gfn_design.data.functions import CommandData, FunctionData
     from gfn_design.data.molecules import MoleculeData, Term
@@ -137,6 +143,7 @@ if TYPE_CHECKING:
         Template,
     )
     from gfn_design.environments.sequences.edits import Edits
+    from gfn_design.environments.sequences.ehrlich import EhrlichSequence, Transitions
     from gfn_design.environments.sequences.sequence import Sequence
     from gfn_design.errors import InputError
     from gfn_design.evaluation.exact import target_distribution, terminating_distribution
@@ -160,6 +167,8 @@ if TYPE_CHECKING:
     from gfn_design.objectives.ppo import ClippedPolicy
     from gfn_design.objectives.soft_q import SoftQ
     from gfn_design.objectives.sub_trajectories import SubTrajectoryBalance
+    from gfn_design.policies.attention import CausalTransformer
+    from gfn_design.policies.convolution import Convolution
     from gfn_design.policies.graph import GraphNetwork
     from gfn_design.policies.mlp import MLP
     from gfn_design.policies.patterns import PatternMLP

@@ -11,10 +11,14 @@ from gfn_design import (
     GRU,
     ActorCritic,
     Batches,
+    CausalTransformer,
+    Convolution,
+    Edits,
     Exploration,
     Forbid,
     FunctionData,
     GFlowNet,
+    Hypergrid,
     InputError,
     LearnedBackward,
     LogVariance,
@@ -26,8 +30,10 @@ from gfn_design import (
     SubTrajectoryBalance,
     TrajectoryBalance,
 )
+from gfn_design.policies.policy import Policy
 
 SMALL = partial(GRU, width=8)
+ATTENTIVE = partial(CausalTransformer, width=8, heads=2)
 ENVIRONMENTS = {
     "fixed": Sequence("ABC", 6, "append"),
     "lengths": Sequence("ABC", 7, "append", min_length=2),
@@ -41,10 +47,11 @@ def score(texts):
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_a_state_is_answered_alike_however_it_is_asked(depth):
+@pytest.mark.parametrize("network", [SMALL, ATTENTIVE], ids=["GRU", "transformer"])
+def test_a_state_is_answered_alike_however_it_is_asked(network, depth):
     torch.manual_seed(0)
     environment = ENVIRONMENTS["lengths"]
-    network = GRU(environment, 5, width=8, depth=depth)
+    network = network(environment, 5, depth=depth)
     whole = torch.randint(0, 3, (10, 7))
     at_once = network.of_prefixes(whole)
     assert at_once.shape == (10, 8, 5)
@@ -68,8 +75,11 @@ def test_a_state_is_answered_alike_however_it_is_asked(depth):
     ],
     ids=["TB", "VarGrad", "RL", "SubTB", "TS"],
 )
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_reading_on_gives_the_numbers_of_reading_anew(environment, objective, options):
+@pytest.mark.parametrize(
+    ("environment", "network"),
+    [*((environment, SMALL) for environment in ENVIRONMENTS), ("constraints", ATTENTIVE)],
+)
+def test_reading_on_gives_the_numbers_of_reading_anew(environment, network, objective, options):
     """Draws, losses and weights of 20 updates, of the plain path and of the fast one."""
     models = []
     for fast in (False, True):
@@ -77,7 +87,7 @@ def test_reading_on_gives_the_numbers_of_reading_anew(environment, objective, op
         model = GFlowNet(
             ENVIRONMENTS[environment],
             objective(),
-            Networks(SMALL, SMALL),
+            Networks(network, network),
             batches=Batches(8, **options),
             speed=Speed(fast=fast),
             draw_seed=0,
@@ -126,6 +136,13 @@ def test_a_reading_policy_learns_through_the_trainer():
     [
         (lambda: GRU(Sequence("AB", 3, "any"), 2), "reads sequences with order: append"),
         (lambda: GRU(Sequence("AB", 3, "append"), 2, width=0), "at least 1"),
+        (lambda: CausalTransformer(Sequence("AB", 3, "any"), 2), "CausalTransformer reads"),
+        (
+            lambda: CausalTransformer(Sequence("AB", 3, "append"), 2, width=10),
+            "heads divide the width, got 10, 2 and 4",
+        ),
+        (lambda: Convolution(Hypergrid(2, 3), 2), "Convolution reads sequences, got Hypergrid"),
+        (lambda: Convolution(Sequence("AB", 3), 2, kernel=2), "and kernel odd"),
     ],
 )
 def test_what_cannot_be_read_is_refused(make, message):
@@ -139,3 +156,67 @@ def test_a_learned_backward_policy_has_nothing_to_learn():
         ENVIRONMENTS["fixed"], TrajectoryBalance(), Networks(SMALL), LearnedBackward(shared=True)
     )
     assert not model.policy.shared
+
+
+PLACES = {
+    "any": Sequence("ACG", 5, "any"),
+    "insert": Sequence("ACG", 5, "insert", 2),
+    "edits": Edits("ACGTAC", 3, alphabet="DNA"),
+    "either end": Sequence("ACG", 5, "prepend-append"),
+}
+
+
+@pytest.mark.parametrize("backward", ["uniform", "learned", "shared"])
+@pytest.mark.parametrize("environment", PLACES)
+def test_a_convolution_says_all_that_is_asked(environment, backward):
+    """Both policies and a critic; what is new is told from what was there."""
+    torch.manual_seed(0)
+    environment, network = PLACES[environment], partial(Convolution, width=8)
+    policy = Policy(environment, network, backward, network)
+    states = environment.initial(4)
+    for turn in range(3):
+        legal = environment.legal(states)
+        log_pf = policy.forward_log_probs(states, legal)
+        assert torch.equal(log_pf > -torch.inf, legal)
+        assert policy.value(states).shape == (4,)
+        moves = legal[:, : legal.shape[1] - (not environment.fixed_length)].nonzero()
+        rows = [moves[moves[:, 0] == row][(7 * row + turn) % 3, 1] for row in range(4)]
+        states = environment.step(states, torch.stack(rows))[0]
+        legal = environment.legal_backward(states)
+        assert torch.equal(policy.backward_log_probs(states, legal) > -torch.inf, legal)
+    (policy.value(states).sum() + log_pf.where(log_pf > -torch.inf, 0).sum()).backward()
+    others = policy.backward_policy.parameters() if backward == "learned" else ()
+    idle = {*map(id, others)}
+    assert all(p.grad is not None for p in policy.parameters() if id(p) not in idle)
+
+
+def test_what_a_convolution_says_of_a_place_is_where_its_action_is():
+    """Action c L + j: with places told apart by nothing but their letters, these decide."""
+    torch.manual_seed(0)
+    network = Convolution(PLACES["any"], 15, width=8, depth=1, kernel=1)
+    network.places.data.zero_()
+    network.layers[0].far.weight.data.zero_()
+    states = torch.tensor([[0, -1, 2, 0, -1]])
+    answer = network(states).view(3, 5)
+    assert torch.allclose(answer[:, 0], answer[:, 3], atol=1e-6)
+    assert torch.allclose(answer[:, 1], answer[:, 4], atol=1e-6)
+    assert not torch.allclose(answer[:, 0], answer[:, 1], atol=1e-3)
+
+
+def test_a_convolution_learns():
+    torch.manual_seed(0)
+    environment = Edits("ACGTAC", 3, alphabet="DNA")
+    model = GFlowNet(
+        environment,
+        TrajectoryBalance(),
+        Networks(partial(Convolution, width=32)),
+        batches=Batches(32),
+        optimiser=Optimiser(5e-3),
+    )
+    data = FunctionData(score)
+    before = model.use(data).evaluate().metrics["D_TV"]
+    off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+    Trainer(max_steps=300, limit_val_batches=0, accelerator="cpu", **off).fit(
+        model, datamodule=data
+    )
+    assert model.use(data).evaluate().metrics["D_TV"] < min(0.1, before / 3)

@@ -31,6 +31,20 @@ class ReadsPrefixes(Protocol):
         """The same after a letter more, ``int64[n]``, the so-and-so-many-th, from 1 on."""
 
 
+def appended(environment: Environment, who: str) -> Sequence:
+    """Sequences that are written from left to right.
+
+    Raises:
+        InputError: They are written otherwise.
+    """
+    if not isinstance(environment, Sequence) or environment.order != "append":
+        raise InputError(
+            f"{who} reads sequences with order: append, got {environment.describe()}; take "
+            "Convolution or MLP, or that order"
+        )
+    return environment
+
+
 class GRU(nn.Module):
     """Gated recurrent units (Cho et al. 2014) over the letters of a sequence, and a hidden layer.
 
@@ -51,16 +65,12 @@ class GRU(nn.Module):
         self, environment: Environment, outputs: int, width: int = 128, depth: int = 1
     ) -> None:
         super().__init__()
-        if not isinstance(environment, Sequence) or environment.order != "append":
-            raise InputError(
-                f"GRU reads sequences with order: append, got {environment.describe()}; take MLP, "
-                "or that order"
-            )
+        sequences = appended(environment, "GRU")
         if width < 1 or depth < 1:
             raise InputError(f"width and depth must be at least 1, got {width} and {depth}")
-        self.length, self.start = environment.length, len(environment.symbols)
+        self.start = len(sequences.symbols)
         self.letters = nn.Embedding(self.start + 1, width)  # the last stands before the first
-        self.places = nn.Embedding(self.length + 1, width)
+        self.places = nn.Embedding(sequences.length + 1, width)
         self.units = nn.GRU(width, width, depth, batch_first=True)
         self.hidden, self.outputs = nn.Linear(width, width), nn.Linear(width, outputs)
 
