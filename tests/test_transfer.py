@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import re
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from gfn_design import (
     Batches,
     Edits,
     Forbid,
+    FunctionData,
     GFlowNet,
     Hypergrid,
     InputError,
@@ -42,10 +44,12 @@ from gfn_design.evaluation.probabilities import log_probability
 from gfn_design.evaluation.transfer import TransferTarget, total_variation_from
 from gfn_design.files.completed_tables import completed_scores
 from gfn_design.policies.policy import Policy
+from gfn_design.rewards.desirability import loosened
 from gfn_design.rewards.jaspar import Motif
 from gfn_design.rewards.levels import Levels
 from gfn_design.rewards.motif_window import MotifWindow
 from gfn_design.rewards.windows import TableWindow
+from gfn_design.runs.feasible import of_parts
 
 
 def other(text):
@@ -447,12 +451,74 @@ def test_feasible_says_what_share_is_as_wanted(tables, tmp_path, capsys):
     share = target.share_of_objects(target.automaton.all_hit)
     assert "objects: 16,384" in said
     assert f"as wanted by all: {share:.3g}, that is {share * 4**7:,.0f}" in said
-    assert f"exponent 1: {target.share(target.automaton.all_hit):.3g}  (as configured)" in said
+    assert f"exponent 1: {target.share(target.automaton.all_hit):.3g}, of " in said
     terms_of = config["data"]["init_args"]["terms"]
     terms_of[1] = {**terms_of[0], "want": "<= 0.5 within 0.1", "name": "not on"}
     path.write_text(yaml.safe_dump(config))
     assert main(["feasible", "--config", str(path)]) == 2
-    assert "no sequence of 7 letters is as wanted in all terms" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no sequence of 7 letters is as wanted in all terms" in said
+    found = re.search(
+        r"loosened alike, on >= ([\d.]+) and not on <= ([\d.]+) would be met by", said
+    )
+    assert found is not None
+    assert float(found[1]) <= float(found[2])  # of one table, what is met
+
+
+def test_feasible_proposes_an_exponent(tables):
+    """By which half of the exact target is as wanted, and how diverse it is."""
+    environment = Sequence("DNA", 6, "append")
+    data = SequenceData(terms(tables, "on, not off"), exponent=2.0)
+    lines = [*feasible_lines(environment, data)]
+    exponent = float(
+        re.search(r"half of the samples are as wanted at exponent (\S+)", lines[-1])[1]
+    )
+    data.exponent = exponent
+    target = TransferTarget(data.automaton(environment))
+    assert target.share(target.automaton.all_hit) == pytest.approx(0.5, abs=0.02)
+    data.exponent = 2.0
+    listed = target_of(environment, data).probability
+    (configured,) = (line for line in lines if "as configured" in line)
+    assert f"of {1 / float(listed.square().sum()):,.0f} " in configured
+
+
+def test_feasible_by_chance_is_near_the_truth(tables):
+    """Where no automaton follows: 2,000 random walks, of objects with unequal chances."""
+    environment = Sequence("DNA", 6, "append", 4)
+    mean = SequenceTerm(table=str(tables / "on.csv"), of="mean", want=">= 0.2 within 0.2")
+    data = SequenceData([mean], exponent=3.0)
+    lines = "\n".join(feasible_lines(environment, data))
+    listed = target_of(environment, data)
+    good = data.as_wanted(environment, listed.objects).double()
+    number = float(re.search(r"objects: about ([\d,]+)", lines)[1].replace(",", ""))
+    assert number == pytest.approx(len(good), rel=0.1)
+    share = float(re.search(r"as wanted by all: about (\S+) of them", lines)[1])
+    assert share == pytest.approx(float(good.mean()), abs=0.05)
+    rate = float(re.search(r"exponent 3: (\S+), by", lines)[1])
+    assert rate == pytest.approx(float(good @ listed.probability), abs=0.06)
+    never = SequenceTerm(table=str(tables / "on.csv"), of="mean", want=">= 9 within 1")
+    said = "\n".join(feasible_lines(environment, SequenceData([never])))
+    assert "none of the 2,000; so fewer than" in said
+    with pytest.raises(InputError, match="FunctionData does not say what is as wanted"):
+        [*feasible_lines(environment, FunctionData(lambda texts: [1.0] * len(texts)))]
+
+
+def feasible_lines(environment, data):
+    data.ready(environment, torch.device("cpu"))
+    return of_parts(environment, data)
+
+
+def test_wishes_are_loosened_by_what_counts_half():
+    for want, wanted in (
+        (">= 0.45 within 0.1", ">= 0.35 within 0.1"),
+        ("<= 2", "<= 2.5 within 0.5"),
+        ("2..4", "1.5..4.5 within 0.5"),
+        ("2..4 within 1", "1..5 within 1"),
+        ("maximise 4..8", "maximise 4..7"),
+        ("minimise -12..-8", "minimise -11..-8"),
+        ("/ 8", "/ 8"),
+    ):
+        assert loosened(want, 1.0) == wanted
 
 
 def test_edits_are_wanted_as_sequences_are(tables):

@@ -94,6 +94,18 @@ class DataModule(LightningDataModule):
         """What follows the reward letter by letter, so that sums over all objects are exact."""
         return None
 
+    def as_wanted(self, environment: Environment, objects: Tensor) -> Tensor | None:
+        """Which objects are as wanted in all terms, ``bool[n]``; None if nothing says what is."""
+        return None
+
+    def wishes(self) -> list[str]:
+        """What is wanted, term by term, in words."""
+        return []
+
+    def loosened(self, amount: float) -> "DataModule | None":
+        """The same with looser wishes, each by so many times what counts half; None without any."""
+        return None
+
     def held_out(self, environment: Environment) -> Tensor | None:
         """Objects to test on where not all can be listed: ``int64[n, *state_shape]``."""
         return None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gfn_design.data.functions import ScoredData
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
-from gfn_design.rewards.desirability import Desirability, combined, desirability
+from gfn_design.rewards.desirability import Desirability, combined, desirability, limits
 from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.programs import ProgramWorker
 from gfn_design.rewards.properties import (
@@ -74,22 +74,31 @@ class Term:
             return name_of(self.function).rpartition(":")[2]
         return str(self.command).split()[0]
 
+    def wanted(self) -> str:
+        """What is wanted, in words, if only by the property's name.
+
+        Raises:
+            InputError: Nothing is.
+        """
+        usual = usual_want(property_name(self.property)) if self.property is not None else None
+        if (want := self.want or usual) is None:
+            raise InputError(
+                f"say what is wanted of {self.title()}, as in want: '2..4', '>= 0.6' or "
+                "'maximise 4..8'"
+            )
+        return want
+
     def desirability(self) -> Desirability:
         """From values of the term to numbers that rise with how good they are.
 
         Raises:
             InputError: Nothing is said of what is wanted, or nothing that is understood.
         """
-        title = self.title()
-        usual = usual_want(property_name(self.property)) if self.property is not None else None
-        if (want := self.want or usual) is None:
-            raise InputError(
-                f"say what is wanted of {title}, as in want: '2..4', '>= 0.6' or 'maximise 4..8'"
-            )
+        want = self.wanted()
         try:
             return desirability(want)
         except InputError as error:
-            raise InputError(f"want of {title}: {error}") from error
+            raise InputError(f"want of {self.title()}: {error}") from error
 
 
 class MoleculeData(ScoredData):
@@ -197,6 +206,15 @@ class MoleculeData(ScoredData):
         weights = torch.tensor([term.weight for term in self.terms], dtype=torch.float64)
         score = combined(torch.stack(parts, 1), weights, self.combine)
         return score.where(values.isfinite().all(1), 0.0)
+
+    def as_wanted(self, environment: Environment, objects: Tensor) -> Tensor | None:
+        if all(limits(term.wanted()) == (-math.inf, math.inf) for term in self.terms):
+            return None  # the more the better, without an end
+        values, good = self.values(environment.smiles(objects)), torch.ones(len(objects)).bool()
+        for term, column in zip(self.terms, values.unbind(1), strict=True):
+            low, high = limits(term.wanted())
+            good &= (column >= low) & (column <= high)
+        return good
 
     def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
         """The value of every term."""

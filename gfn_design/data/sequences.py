@@ -1,6 +1,8 @@
 """What a biologist wants of sequences: to bind this and not that, a share of GC, a length."""
 
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -13,7 +15,7 @@ from gfn_design.environments.sequences.edits import Edits
 from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.rewards.automaton import RewardAutomaton
-from gfn_design.rewards.desirability import limits
+from gfn_design.rewards.desirability import limits, loosened
 from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.programs import ProgramWorker
 from gfn_design.rewards.reward import Reward
@@ -128,6 +130,17 @@ class SequenceData(ScoredData):
         reward = Reward(score, self.exponent, self.scale)
         return automaton_of(score, reward, environment.rules(), self.titles)
 
+    def as_wanted(self, environment: Environment, objects: Tensor) -> Tensor:
+        return self.hits(self.score_of(environment).values(objects.cpu()))
+
+    def wishes(self) -> list[str]:
+        return [f"{t.title()} {t.want.partition(' within')[0]}" for t in self.terms]
+
+    def loosened(self, amount: float) -> "SequenceData":
+        other = copy(self)
+        other.terms = tuple(replace(t, want=loosened(t.want, amount)) for t in self.terms)
+        return other
+
     def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
         """The value of every term, and whether all are as wanted."""
         score = self.score_of(environment)
@@ -161,8 +174,7 @@ class SequenceData(ScoredData):
         self, environment: Environment, objects: Tensor, probability: Tensor, wanted: Tensor | None
     ) -> dict[str, float]:
         """How often what is built, and what should be, is as wanted in every term."""
-        values = self.score_of(environment).values(objects.cpu())
-        hits = self.hits(values).double()
+        hits = self.as_wanted(environment, objects).double()
         found = {"hit_rate": float((hits * probability.cpu()).sum())}
         if wanted is not None:
             found["target_hit_rate"] = float((hits * wanted.cpu()).sum())

@@ -69,6 +69,33 @@ def limits(want: str) -> tuple[float, float]:
     return -math.inf, math.inf
 
 
+def loosened(want: str, amount: float) -> str:
+    """The same wish, but content with more: its bounds moved by so many times what counts half.
+
+    Of ``maximise 4..8`` the bound moves by so many quarters of the way back to 4.
+    """
+    text = want.strip().replace("≥", ">=").replace("≤", "<=")
+    for form, pattern in _FORMS.items():
+        match = re.fullmatch(pattern, text)
+        if match is None or form == "share":
+            continue
+        if form in ("maximise", "minimise"):
+            low, high = float(match[1]), float(match[2])
+            step = min(amount * FALL_OFF, 0.99) * (high - low)
+            low, high = (low, high - step) if form == "maximise" else (low + step, high)
+            return f"{form} {low:.6g}..{high:.6g}"
+        first, second = float(match[1]), float(match[2]) if form == "range" else None
+        given = match[match.lastindex or 1] if " within" in text else None
+        usual = abs(first) if second is None else second - first
+        width = usual * FALL_OFF if given is None else float(given)
+        first += width * amount * (1 if form == "most" else -1)
+        within = f" within {width:.6g}"
+        if second is not None:
+            return f"{first:.6g}..{second + width * amount:.6g}{within}"
+        return f"{'<=' if form == 'most' else '>='} {first:.6g}{within}"
+    return want
+
+
 def _build(form: str, numbers: list[float | None], text: str) -> Desirability:
     first = numbers[0]
     assert first is not None  # every form has a number

@@ -1,8 +1,8 @@
 """Can it be reached at all? What share of all objects is as wanted, before anything is trained."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +13,29 @@ from gfn_design.config.root import ROOT
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
+from gfn_design.evaluation.by_chance import by_chance
 from gfn_design.evaluation.transfer import TransferTarget
+from gfn_design.rewards.automaton import RewardAutomaton
 
 EXPONENTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # times the one that is configured
+HALF, HALVINGS = 0.5, 6  # of the samples are as wanted, by an exponent found by so many halvings
+LOOSENINGS = (*(0.25 * k for k in range(1, 9)), 3.0, 4.0, 6.0, 8.0)  # in what counts half
+DRAWN = 2000  # objects built at random, where there is no automaton
+FEW = 30  # of them, effectively, that tell nothing
+
+
+class Rate(NamedTuple):
+    """What the target is like at an exponent.
+
+    Attributes:
+        hits: How often it is as wanted.
+        spread: Its effective number of objects, as a logarithm, or of samples.
+        tells: Whether it is known well enough.
+    """
+
+    hits: float
+    spread: float
+    tells: bool = True
 
 
 def feasible(config: Mapping[str, Any]) -> Iterator[str]:
@@ -25,39 +45,133 @@ def feasible(config: Mapping[str, Any]) -> Iterator[str]:
         config: Of a run; it is not trained.
 
     Raises:
-        InputError: Nothing is as wanted, or the reward is none that an automaton can follow.
+        InputError: Nothing is as wanted, or nothing says what is.
     """
     section = config["model"]["environment"]
     environment = build_section(section, Object("Environment"), "model.environment")
     data = build_section(config["data"], ROOT["data"], "data")
-    yield from _of(environment, data)
-
-
-def _of(environment: Environment, data: DataModule) -> Iterator[str]:
     data.prepare_data()
     data.ready(environment, torch.device("cpu"))
+    yield from of_parts(environment, data)
+
+
+def of_parts(environment: Environment, data: DataModule) -> Iterator[str]:
+    """The same of an environment, and of data that is ready."""
     automaton = data.automaton(environment)
-    if automaton is None:
-        raise InputError(
-            f"whether {type(data).__name__} can be met is known of SequenceData with tables and "
-            "motifs alone, of a Sequence; not of Edits, functions, programs, GC and length"
-        )
     yield from data.remarks()
+    if automaton is not None:
+        yield from _exactly(automaton, environment, data)
+    else:
+        yield from _by_chance(environment, data)
+
+
+def _exactly(
+    automaton: RewardAutomaton, environment: Environment, data: DataModule
+) -> Iterator[str]:
     target = TransferTarget(automaton)
     yield f"objects: {_power(target.log_size)}"
     for name, hit in zip(automaton.terms, automaton.hits, strict=True):
         yield f"as wanted by {name}: {target.share_of_objects(hit):.3g} of them"
-    target.check()
     hits = automaton.all_hit
     share = target.share_of_objects(hits)
+    if not share:
+        try:
+            target.check()
+        except InputError as error:
+            raise InputError(f"{error}{_nearest(environment, data)}") from error
     yield f"as wanted by all: {share:.3g}, that is {_power(math.log(share) + target.log_size)}"
-    yield "how often the exact target is as wanted, by exponent:"
-    exponent = float(getattr(data, "exponent", 1.0))
+
+    def rate(exponent: float) -> Rate:
+        tried = automaton._replace(log_reward=automaton.log_reward * exponent)
+        raised = TransferTarget(tried)
+        # By the sum of squares of all probabilities.
+        squares = raised.log_sum(2 * tried.log_reward) - 2 * raised.log_z
+        return Rate(raised.share(hits), -squares)
+
+    yield "how often the exact target is as wanted, and how many objects it is as diverse as:"
+    yield from _ladder(rate, _exponent(data), lambda found: f"of {_power(found.spread)}")
+
+
+def _ladder(
+    rate: Callable[[float], Rate], configured: float, spread: Callable[[Rate], str]
+) -> Iterator[str]:
+    """Lines on exponents, and the one by which half of the samples are as wanted."""
+    found = {}
     for factor in EXPONENTS:
-        tried = automaton._replace(log_reward=automaton.log_reward * factor)
-        rate = TransferTarget(tried).share(hits)
+        found[factor] = rate(factor)
         here = "  (as configured)" if factor == 1 else ""
-        yield f"  exponent {exponent * factor:g}: {rate:.3g}{here}"
+        rounded = f"{found[factor].hits:.3g}"
+        yield f"  exponent {configured * factor:g}: {rounded}, {spread(found[factor])}{here}"
+    known = [factor for factor in EXPONENTS if found[factor].tells]
+    below = [factor for factor in known if found[factor].hits < HALF]
+    above = [factor for factor in known if found[factor].hits >= HALF]
+    if len(known) < len(EXPONENTS) and not (below and above):
+        yield "by which exponent half of the samples are as wanted, training must show"
+        return
+    if not above:
+        yield f"half of the samples are not as wanted at any exponent up to {configured * 32:g}"
+        return
+    low, high = max(below, default=0.0), min(above)
+    if low and low < high:
+        for _ in range(HALVINGS):
+            middle = math.sqrt(low * high)
+            low, high = (low, middle) if rate(middle).hits >= HALF else (middle, high)
+    yield f"half of the samples are as wanted at exponent {configured * high:.3g}" + (
+        "" if low else ", or a smaller one"
+    )
+
+
+def _nearest(environment: Environment, data: DataModule) -> str:
+    """The tightest wishes that something meets, each loosened by as much."""
+    for amount in LOOSENINGS:
+        looser = data.loosened(amount)
+        if looser is None:
+            return ""
+        automaton = looser.automaton(environment)
+        if automaton is None:
+            return ""
+        target = TransferTarget(automaton)
+        if share := target.share_of_objects(automaton.all_hit):
+            number = _power(math.log(share) + target.log_size)
+            return f"; loosened alike, {' and '.join(looser.wishes())} would be met by {number}"
+    return ""
+
+
+def _by_chance(environment: Environment, data: DataModule) -> Iterator[str]:
+    drawn = by_chance(environment, DRAWN)
+    good = data.as_wanted(environment, drawn.objects)
+    if good is None:
+        raise InputError(
+            f"{type(data).__name__} does not say what is as wanted, only how good objects are; "
+            "take SequenceData or MoleculeData, whose terms have a want"
+        )
+    share, effective = drawn.share(good)
+    yield f"objects: about {_power(drawn.log_number())}, by {DRAWN:,} built at random"
+    yield f"(which tell as much as {effective:.0f} drawn evenly)"
+    if not good.any():
+        yield (
+            f"as wanted by all: none of the {DRAWN:,}; so fewer than {3 / effective:.2g} of all, "
+            "or none"
+        )
+        return
+    yield f"as wanted by all: about {share:.3g} of them"
+    log_reward = data.make_reward(environment)(drawn.objects).double()
+
+    def rate(exponent: float) -> Rate:
+        hits, effective = drawn.share(good, log_reward * exponent)
+        return Rate(hits, effective, effective >= FEW)
+
+    yield "how often the target is as wanted, and by how many of those drawn, effectively:"
+    yield from _ladder(rate, _exponent(data), _said)
+
+
+def _said(found: Rate) -> str:
+    few = "" if found.tells else "; too few to tell"
+    return f"by {found.spread:.0f}{few}"
+
+
+def _exponent(data: DataModule) -> float:
+    return float(getattr(data, "exponent", 1.0))
 
 
 def _power(log_number: float) -> str:
