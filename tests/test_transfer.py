@@ -533,8 +533,8 @@ def test_edits_are_wanted_as_sequences_are(tables):
     exact = TransferTarget(data.automaton(near)).log_z
     assert exact == pytest.approx(target_of(near, data).log_z, abs=1e-10)
     assert [*data.columns(near, texts)] == ["on", "off", "as_wanted"]
-    name, best = data.windows(near, texts)
-    assert name == "the best windows of on"
+    name, best, in_place = data.windows(near, texts)
+    assert (name, in_place) == ("the best windows of on", False)
     for text, window in zip(texts, best, strict=True):
         assert window in text or window in other(text)
 

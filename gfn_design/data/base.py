@@ -5,10 +5,12 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gfn_design.environments.base import Environment
@@ -57,6 +59,36 @@ def check_one_length(who: str, environment: Environment) -> None:
             f"{who} scores sequences of one length, got {environment.describe()}; leave out "
             "min_length, or take SequenceData, FunctionData or CommandData"
         )
+
+
+class Windows(NamedTuple):
+    """A part of each of some sequences.
+
+    Attributes:
+        name: What they are, and of whom.
+        words: One for each.
+        in_place: Whether they are lined up already, as by a motif.
+    """
+
+    name: str
+    words: list[str]
+    in_place: bool
+
+
+class OnOff(NamedTuple):
+    """What two tables say of all words, and of the best windows of some sequences.
+
+    Attributes:
+        names: Of both.
+        words: ``float64[words, 2]``.
+        chosen: ``float64[sequences, 2]``.
+        limits: The smallest and the largest value that is wanted of each.
+    """
+
+    names: tuple[str, str]
+    words: NDArray[np.float64]
+    chosen: NDArray[np.float64]
+    limits: tuple[tuple[float, float], tuple[float, float]]
 
 
 class DataModule(LightningDataModule):
@@ -132,8 +164,17 @@ class DataModule(LightningDataModule):
         """
         return {}
 
-    def windows(self, environment: Environment, texts: list[str]) -> tuple[str, list[str]] | None:
-        """What of sequences a picture should line up: a few words on it, and a part of each.
+    def windows(self, environment: Environment, texts: list[str]) -> Windows | None:
+        """What of sequences a picture should line up.
+
+        Args:
+            environment: What is built.
+            texts: Sequences, as it writes them.
+        """
+        return None
+
+    def on_off(self, environment: Environment, texts: list[str]) -> OnOff | None:
+        """Two tables of words that sequences are read by, for a picture.
 
         Args:
             environment: What is built.

@@ -5,9 +5,11 @@ from copy import copy
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gfn_design.data.base import OnOff, Windows
 from gfn_design.data.functions import ScoredData
 from gfn_design.data.sequence_terms import SequenceTerm, path_of, value_of
 from gfn_design.environments.base import Environment
@@ -17,13 +19,14 @@ from gfn_design.errors import InputError
 from gfn_design.rewards.automaton import RewardAutomaton
 from gfn_design.rewards.desirability import limits, loosened
 from gfn_design.rewards.functions import function_workers
+from gfn_design.rewards.motif_window import MotifWindow
 from gfn_design.rewards.programs import ProgramWorker
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.scorer import Scorer
 from gfn_design.rewards.sequence_automaton import automaton_of
 from gfn_design.rewards.sequence_score import Asked, SequenceScore
 from gfn_design.rewards.sources import content_of, content_of_function, name_of
-from gfn_design.rewards.windows import BestWindow
+from gfn_design.rewards.windows import BestWindow, TableWindow
 
 CACHE = 100_000  # sequences that are remembered with what functions and programs say
 
@@ -150,7 +153,7 @@ class SequenceData(ScoredData):
         columns = {title: [f"{x:.6g}" for x in column] for title, column in named}
         return columns | {"as_wanted": ["yes" if hit else "no" for hit in hits]}
 
-    def windows(self, environment: Environment, texts: list[str]) -> tuple[str, list[str]] | None:
+    def windows(self, environment: Environment, texts: list[str]) -> Windows | None:
         for title, term in zip(self.titles, self.score_of(environment).terms, strict=True):
             if isinstance(term, BestWindow):
                 assert isinstance(environment, Sequence | Edits)
@@ -159,8 +162,29 @@ class SequenceData(ScoredData):
                 found = [
                     "".join(environment.symbols[letter] for letter in row) for row in best.tolist()
                 ]
-                return f"the best windows of {title}", found
+                name = f"the best windows of {title}"
+                if isinstance(term, MotifWindow):
+                    name += f" ({term.motif.source})"
+                return Windows(name, found, isinstance(term, MotifWindow))
         return None
+
+    def on_off(self, environment: Environment, texts: list[str]) -> OnOff | None:
+        values = self.score_of(environment).terms
+        tables = [i for i, value in enumerate(values) if isinstance(value, TableWindow)][:2]
+        if len(tables) < 2:
+            return None
+        both = [value for value in values if isinstance(value, TableWindow)][:2]
+        if both[0].width != both[1].width:
+            return None
+        assert isinstance(environment, Sequence | Edits)
+        letters = environment.letters_of(environment.encode(texts)).cpu()
+        first, second = (limits(self.terms[i].want) for i in tables)
+        return OnOff(
+            (self.titles[tables[0]], self.titles[tables[1]]),
+            np.stack([table.of_windows(table.words()).numpy(force=True) for table in both], 1),
+            np.stack([table(letters).numpy(force=True) for table in both], 1),
+            (first, second),
+        )
 
     def hits(self, values: Tensor) -> Tensor:
         """Which rows of values ``float64[n, terms]`` are as wanted: ``bool[n]``."""

@@ -5,6 +5,8 @@ shares of anything that the automaton can tell, at any length, and so a distance
 whatever policy has probabilities of its own (no other has them beyond enumeration).
 """
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,46 @@ from gfn_design.rewards.automaton import RewardAutomaton, at
 Floats = NDArray[np.float64]
 
 
+AT_ONCE = 8  # sums that are found together, for each of which a table of all states is read once
+
+
+def log_sums(automaton: RewardAutomaton, log_weights: list[Floats]) -> list[float]:
+    """log of the sum over all objects of each of some weights, by what they end in; -inf of 0.
+
+    Args:
+        automaton: Follows objects.
+        log_weights: Each as ``RewardAutomaton.log_reward``, in nats; -inf counts nothing.
+    """
+    found: list[float] = []
+    for first in range(0, len(log_weights), AT_ONCE):
+        found += _log_sums(automaton, log_weights[first : first + AT_ONCE])
+    return found
+
+
+def _log_sums(automaton: RewardAutomaton, log_weights: list[Floats]) -> list[float]:
+    longest, (least, most) = len(automaton.fits), automaton.budget
+    top = np.array([max(float(weight.max()), -1e300) for weight in log_weights])
+    weight = np.exp(np.stack(log_weights, 2) - top)  # [places, states, weights]
+    enough = (np.arange(most + 1) >= least)[:, None, None]
+    after = enough * (at(weight, longest) * automaton.ends[-1][:, None])
+    scale = top.copy()
+    for place in reversed(range(longest)):
+        following, ends = at(automaton.following, place), automaton.ends[place]
+        total = np.zeros((most + 1, len(following), len(log_weights)))
+        if ends.any():
+            total += enough * (at(weight, place) * ends[:, None]) * np.exp(top - scale)
+        for letter in automaton.fits[place].nonzero()[0]:
+            spent = int(automaton.spends[place, letter])
+            for before in range(most + 1 - spent):
+                total[before] += after[before + spent][following[:, letter]]
+        largest = total.max((0, 1))
+        largest[largest == 0] = 1.0
+        after, scale = total / largest, scale + np.log(largest)
+    with np.errstate(divide="ignore"):
+        logs: list[float] = (np.log(after[0, automaton.first]) + scale).tolist()
+    return logs
+
+
 class TransferTarget:
     """The exact law of sequences with probability R / Z.
 
@@ -23,15 +65,13 @@ class TransferTarget:
 
     Attributes:
         log_z: log of the sum of rewards, in nats.
-        log_size: log of the number of objects.
     """
 
     def __init__(self, automaton: RewardAutomaton) -> None:
         self.automaton = automaton
         # Less a scale that the sums of a place have in common.
         self.sums, self._scales = self._backwards(automaton.log_reward)
-        self.log_z = self._log(self.sums[0][0, automaton.first], self._scales[0])
-        self.log_size = self.log_sum(np.zeros_like(automaton.log_reward))
+        self.log_z = float(np.log(self.sums[0][0, automaton.first])) + self._scales[0]
 
     @property
     def longest(self) -> int:
@@ -60,21 +100,10 @@ class TransferTarget:
             scales.append(scales[-1] + float(np.log(largest)))
         return sums[::-1], scales[::-1]
 
-    @staticmethod
-    def _log(value: float, scale: float) -> float:
-        with np.errstate(divide="ignore"):
-            return float(np.log(value)) + scale
-
-    def log_sum(self, log_weight: Floats) -> float:
-        """log of the sum over all objects of a weight, by what they end in; -inf of 0.
-
-        Args:
-            log_weight: As ``RewardAutomaton.log_reward``, in nats; -inf counts nothing.
-        """
-        if not np.isfinite(log_weight).any():
-            return -np.inf
-        sums, scales = self._backwards(log_weight)
-        return self._log(sums[0][0, self.automaton.first], scales[0])
+    @cached_property
+    def log_size(self) -> float:
+        """log of the number of objects."""
+        return log_sums(self.automaton, [np.zeros_like(self.automaton.log_reward)])[0]
 
     def check(self) -> None:
         """Refuse wishes that no object can meet together.
@@ -97,11 +126,12 @@ class TransferTarget:
     def share(self, counted: Bools) -> float:
         """The probability under the target of what ends as counted; see `RewardAutomaton.hits`."""
         log_reward = np.where(counted, self.automaton.log_reward, -np.inf)
-        return float(np.exp(self.log_sum(log_reward) - self.log_z))
+        return float(np.exp(log_sums(self.automaton, [log_reward])[0] - self.log_z))
 
     def share_of_objects(self, counted: Bools) -> float:
         """Of all objects, which part ends as counted; see `RewardAutomaton.hits`."""
-        return float(np.exp(self.log_sum(np.where(counted, 0.0, -np.inf)) - self.log_size))
+        counts = np.where(counted, 0.0, -np.inf)
+        return float(np.exp(log_sums(self.automaton, [counts])[0] - self.log_size))
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
         """Independent objects of the target, and log R of each.

@@ -1,23 +1,17 @@
 """The pictures of a run."""
 
 import csv
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gfn_design.environments.sequences.letters import ALPHABETS
 from gfn_design.evaluation.evaluate import Evaluation
-from gfn_design.results.candidates import Candidate
-from gfn_design.results.picking import distance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from gfn_design.designer import Designer
 
-LOGO_CANDIDATES = 100  # the best ones, which a logo is made of
 MAX_IN_LEGEND = 8  # more methods than that have their names beside the picture
 DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 
@@ -131,57 +125,3 @@ def plot_comparison(curves: dict[str, tuple[list[int], list[list[float]]]], ax: 
         ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     else:
         ax.legend(frameon=False)
-
-
-def plot_logo(candidates: list[Candidate], module: "Designer", ax: "Axes") -> None:
-    """A sequence logo of the best candidates, in bits.
-
-    Where the data reads windows, it is of the best one of each candidate, on its strand. Where
-    both strands of DNA have one reward, each candidate is shown on the strand that is closer
-    to the best one, or a logo would mix a motif with its reverse complement.
-    """
-    environment = module.environment
-    texts = [c.text for c in candidates[:LOGO_CANDIDATES]]
-    title = f"the {len(texts)} best candidates"
-    windows = module.data.windows(environment, texts)
-    if windows is not None:
-        title = f"{windows[0]} in {title}"
-        _draw_logo(windows[1], environment.symbols, title, ax)
-        return
-    if len({len(text) for text in texts}) > 1:
-        most = Counter(map(len, texts)).most_common(1)[0][0]
-        texts = [text for text in texts if len(text) == most]
-        title = f"the {len(texts)} of {most} letters among {title}"
-    other = [text.translate(str.maketrans("ACGT", "TGCA"))[::-1] for text in texts]
-    oriented = ""
-    if environment.symbols == tuple("ACGT") and module.data.room() is None:
-        both = [module.log_reward(environment.encode(strand)) for strand in (texts, other)]
-        if both[0].allclose(both[1], atol=1e-4):
-            texts = [
-                min(pair, key=lambda s: distance(s, texts[0]))
-                for pair in zip(texts, other, strict=True)
-            ]
-            oriented = "\n(each on the strand closer to the best)"
-    _draw_logo(texts, environment.symbols, title + oriented, ax)
-
-
-def _draw_logo(texts: list[str], symbols: tuple[str, ...], title: str, ax: "Axes") -> None:
-    """The logo of texts of one length, in bits."""
-    import logomaker
-    import pandas
-
-    letters = np.array([list(text) for text in texts])
-    counts = np.stack([(letters == s).sum(0) for s in symbols], axis=1)
-    frequency = (counts + 1e-9) / (counts.sum(1, keepdims=True) + 1e-9 * counts.shape[1])
-    entropy = -(frequency * np.log2(frequency)).sum(1, keepdims=True)
-    bits = frequency * (np.log2(counts.shape[1]) - entropy)
-    colours = {"ACGT": "classic", "ACGU": "classic", ALPHABETS["protein"]: "chemistry"}
-    scheme = colours.get("".join(symbols), "skylign_protein")
-    logomaker.Logo(pandas.DataFrame(bits, columns=list(symbols)), ax=ax, color_scheme=scheme)
-    ax.set_xticks(range(len(bits)), [str(i + 1) for i in range(len(bits))])
-    ax.set(
-        xlabel="position",
-        ylabel="bits",
-        ylim=(0, np.log2(counts.shape[1])),
-        title=title,
-    )

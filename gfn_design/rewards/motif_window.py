@@ -48,7 +48,8 @@ class MotifWindow(BestWindow):
         ends = {"relative": (0.0, 1.0), "bits": (worst, best), "p": (0.0, float(log_p[-1]))}
         lowest, highest = ends[units]
         super().__init__(len(odds), float(lowest), float(highest), both_strands)
-        self.units, self.worst, self.best = units, float(worst), float(best)
+        self.motif, self.units = motif, units
+        self.worst, self.best = float(worst), float(best)
         self.register_buffer("odds", torch.from_numpy(odds.copy()), persistent=False)
         self.register_buffer("log_p", torch.from_numpy(log_p), persistent=False)
 

@@ -92,9 +92,13 @@ class TableWindow(BestWindow):
     def of_words(self, words: Tensor) -> Tensor:
         return self.scores[(words * self.places).sum(-1)]
 
-    def words_from(self, least: float) -> tuple[Ints, Floats]:
+    def words(self) -> Tensor:
+        """All words, in the order of their scores: ``int64[words, width]``."""
         codes = torch.arange(len(self.scores), device=self.scores.device)
-        words = codes[:, None] // self.places % self.n_letters
+        return codes[:, None] // self.places % self.n_letters
+
+    def words_from(self, least: float) -> tuple[Ints, Floats]:
+        words = self.words()
         values = self.of_windows(words)
         reach = values >= least
         return words[reach].numpy(force=True), values[reach].numpy(force=True)

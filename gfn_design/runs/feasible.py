@@ -14,11 +14,12 @@ from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.evaluation.by_chance import by_chance
-from gfn_design.evaluation.transfer import TransferTarget
+from gfn_design.evaluation.transfer import TransferTarget, log_sums
 from gfn_design.rewards.automaton import RewardAutomaton
 
-EXPONENTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # times the one that is configured
-HALF, HALVINGS = 0.5, 6  # of the samples are as wanted, by an exponent found by so many halvings
+EXPONENTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # times the one that is configured
+HALF = 0.5  # of the samples are as wanted, by an exponent
+POINTS = 5  # of the curve between two of those, on which it is found
 LOOSENINGS = (*(0.25 * k for k in range(1, 9)), 3.0, 4.0, 6.0, 8.0)  # in what counts half
 DRAWN = 2000  # objects built at random, where there is no automaton
 FEW = 30  # of them, effectively, that tell nothing
@@ -68,37 +69,41 @@ def of_parts(environment: Environment, data: DataModule) -> Iterator[str]:
 def _exactly(
     automaton: RewardAutomaton, environment: Environment, data: DataModule
 ) -> Iterator[str]:
-    target = TransferTarget(automaton)
-    yield f"objects: {_power(target.log_size)}"
-    for name, hit in zip(automaton.terms, automaton.hits, strict=True):
-        yield f"as wanted by {name}: {target.share_of_objects(hit):.3g} of them"
-    hits = automaton.all_hit
-    share = target.share_of_objects(hits)
-    if not share:
+    good = automaton.all_hit
+    counted = [np.where(hit, 0.0, -np.inf) for hit in (*automaton.hits, good)]
+    size, *each, both = log_sums(automaton, [np.zeros_like(automaton.log_reward), *counted])
+    yield f"objects: {_power(size)}"
+    for name, number in zip(automaton.terms, each, strict=True):
+        yield f"as wanted by {name}: {math.exp(number - size):.3g} of them"
+    if both == -math.inf:
         try:
-            target.check()
+            TransferTarget(automaton).check()
         except InputError as error:
             raise InputError(f"{error}{_nearest(environment, data)}") from error
-    yield f"as wanted by all: {share:.3g}, that is {_power(math.log(share) + target.log_size)}"
+    yield f"as wanted by all: {math.exp(both - size):.3g}, that is {_power(both)}"
 
-    def rate(exponent: float) -> Rate:
-        tried = automaton._replace(log_reward=automaton.log_reward * exponent)
-        raised = TransferTarget(tried)
-        # By the sum of squares of all probabilities.
-        squares = raised.log_sum(2 * tried.log_reward) - 2 * raised.log_z
-        return Rate(raised.share(hits), -squares)
+    def rates(exponents: list[float]) -> list[Rate]:
+        weights = []
+        for exponent in exponents:
+            log_reward = automaton.log_reward * exponent
+            weights += [log_reward, np.where(good, log_reward, -np.inf), 2 * log_reward]
+        found = iter(log_sums(automaton, weights))
+        # How diverse it is: by the sum of squares of all probabilities.
+        return [
+            Rate(math.exp(hits - log_z), 2 * log_z - squares)
+            for log_z, hits, squares in zip(found, found, found, strict=True)
+        ]
 
     yield "how often the exact target is as wanted, and how many objects it is as diverse as:"
-    yield from _ladder(rate, _exponent(data), lambda found: f"of {_power(found.spread)}")
+    yield from _ladder(rates, _exponent(data), lambda found: f"of {_power(found.spread)}")
 
 
 def _ladder(
-    rate: Callable[[float], Rate], configured: float, spread: Callable[[Rate], str]
+    rates: Callable[[list[float]], list[Rate]], configured: float, spread: Callable[[Rate], str]
 ) -> Iterator[str]:
     """Lines on exponents, and the one by which half of the samples are as wanted."""
-    found = {}
+    found = dict(zip(EXPONENTS, rates([*EXPONENTS]), strict=True))
     for factor in EXPONENTS:
-        found[factor] = rate(factor)
         here = "  (as configured)" if factor == 1 else ""
         rounded = f"{found[factor].hits:.3g}"
         yield f"  exponent {configured * factor:g}: {rounded}, {spread(found[factor])}{here}"
@@ -109,13 +114,13 @@ def _ladder(
         yield "by which exponent half of the samples are as wanted, training must show"
         return
     if not above:
-        yield f"half of the samples are not as wanted at any exponent up to {configured * 32:g}"
+        yield f"half of the samples are not as wanted at any exponent up to {configured * EXPONENTS[-1]:g}"
         return
     low, high = max(below, default=0.0), min(above)
     if low and low < high:
-        for _ in range(HALVINGS):
-            middle = math.sqrt(low * high)
-            low, high = (low, middle) if rate(middle).hits >= HALF else (middle, high)
+        tried = np.geomspace(low, high, POINTS + 2)
+        hits = [found[low].hits, *(x.hits for x in rates(tried[1:-1].tolist())), found[high].hits]
+        high = float(np.exp(np.interp(HALF, hits, np.log(tried))))
     yield f"half of the samples are as wanted at exponent {configured * high:.3g}" + (
         "" if low else ", or a smaller one"
     )
@@ -130,10 +135,10 @@ def _nearest(environment: Environment, data: DataModule) -> str:
         automaton = looser.automaton(environment)
         if automaton is None:
             return ""
-        target = TransferTarget(automaton)
-        if share := target.share_of_objects(automaton.all_hit):
-            number = _power(math.log(share) + target.log_size)
-            return f"; loosened alike, {' and '.join(looser.wishes())} would be met by {number}"
+        (number,) = log_sums(automaton, [np.where(automaton.all_hit, 0.0, -np.inf)])
+        if number > -math.inf:
+            wishes = " and ".join(looser.wishes())
+            return f"; loosened alike, {wishes} would be met by {_power(number)}"
     return ""
 
 
@@ -157,12 +162,12 @@ def _by_chance(environment: Environment, data: DataModule) -> Iterator[str]:
     yield f"as wanted by all: about {share:.3g} of them"
     log_reward = data.make_reward(environment)(drawn.objects).double()
 
-    def rate(exponent: float) -> Rate:
-        hits, effective = drawn.share(good, log_reward * exponent)
-        return Rate(hits, effective, effective >= FEW)
+    def rates(exponents: list[float]) -> list[Rate]:
+        found = [drawn.share(good, log_reward * exponent) for exponent in exponents]
+        return [Rate(hits, effective, effective >= FEW) for hits, effective in found]
 
     yield "how often the target is as wanted, and by how many of those drawn, effectively:"
-    yield from _ladder(rate, _exponent(data), _said)
+    yield from _ladder(rates, _exponent(data), _said)
 
 
 def _said(found: Rate) -> str:

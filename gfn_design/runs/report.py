@@ -8,7 +8,7 @@ import yaml
 from gfn_design.evaluation.evaluate import Evaluation
 from gfn_design.files.run_folder import LOG
 from gfn_design.files.whole import whole_files
-from gfn_design.results import molecules, plots
+from gfn_design.results import molecules, plots, sequence_plots
 from gfn_design.results.candidates import Candidate, draw_candidates, smiles_of
 from gfn_design.results.files import write_into
 from gfn_design.runs.run import Run
@@ -52,10 +52,14 @@ def _draw(run: Run, evaluation: Evaluation, candidates: list[Candidate], folder:
         plots.save(ax, folder / "curve.png")
     environment = run.module.environment
     if environment.symbols and not environment.separator and candidates:
-        lined_up = run.module.data.windows(environment, [candidates[0].text])
-        shown = candidates[0].text if lined_up is None else lined_up[1][0]
-        ax = plots.axes(max(6.5, min(24.0, 0.5 * len(shown))), 2.5)
+        shown = sequence_plots.lined_up(candidates, run.module)
+        ax = plots.axes(max(6.5, min(24.0, 0.5 * len(shown.lines[0]))), 2.5)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # logomaker's own use of pandas
-            plots.plot_logo(candidates, run.module, ax)
+            sequence_plots.draw_logo(shown, environment.symbols, ax)
         plots.save(ax, folder / "logo.png")
+        texts = [candidate.text for candidate in candidates]
+        if (on_off := run.module.data.on_off(environment, texts)) is not None:
+            ax = plots.axes(5.5, 4.5)
+            sequence_plots.plot_on_off(on_off, ax)
+            plots.save(ax, folder / "on_off.png")
