@@ -3,8 +3,8 @@
     python benchmarks/ehrlich.py [--seeds 3] [--labels 50000] [--holo holo/bin/python]
 
 Labels are distinct strings whose worth was asked, infeasible ones of the genetic algorithm among
-them. Prints a row for each setting and method: labels at the first optimum, run by run, and how many
-distinct optima were found by the end. `--holo` names a Python with "numpy<2", botorch and
+them. Prints a row for each setting and method: labels at the first optimum, run by run, and how
+many distinct optima were found by the end. `--holo` names a Python with "numpy<2", botorch and
 pytorch-holo==0.0.5; without it there are only our rows. Some minutes of one core for each run.
 """
 

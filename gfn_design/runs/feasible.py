@@ -114,7 +114,8 @@ def _ladder(
         yield "by which exponent half of the samples are as wanted, training must show"
         return
     if not above:
-        yield f"half of the samples are not as wanted at any exponent up to {configured * EXPONENTS[-1]:g}"
+        largest = configured * EXPONENTS[-1]
+        yield f"half of the samples are not as wanted at any exponent up to {largest:g}"
         return
     low, high = max(below, default=0.0), min(above)
     if low and low < high:

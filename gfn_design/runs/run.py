@@ -96,7 +96,8 @@ def restore(module: GFlowNet, checkpoint: dict[str, Any], path: Path) -> None:
         raise InputError(f"{path}: {error}") from error
     except (RuntimeError, KeyError) as error:
         raise InputError(
-            f"{path}: its networks or its objective are not those of the configuration"
+            f"{path}: its networks or its objective are not those of the configuration (of long "
+            "sequences the usual network was an MLP before, as in networks: {network: MLP})"
         ) from error
     if not are_finite(module.parameters()):
         raise InputError(

@@ -12,13 +12,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.objectives.base import BackwardObjective
-from gfn_design.policies.mlp import MLP
+from gfn_design.policies.usual import usual_critic, usual_network
 from gfn_design.sampling.exploration import Exploration
 from gfn_design.sampling.local_search import LocalSearch
 from gfn_design.sampling.replay import Replay
 
 ADAM = partial(Adam, fused=True)  # one kernel for all parameters
-CRITIC = partial(MLP, depth=2)  # smaller than a policy, as in the code of the paper
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,13 @@ class Networks:
     """What builds the networks.
 
     Args:
-        network: Of a policy, and of log F where the objective learns flows.
-        critic: Of expected costs, where the objective needs them.
+        network: Of a policy, and of log F where the objective learns flows. If nothing is said, a
+            `GRU` of sequences of 12 letters or more with order append, else an `MLP`.
+        critic: Of expected costs, where the objective needs them; likewise, but smaller.
     """
 
-    network: Callable[[Environment, int], nn.Module] = MLP
-    critic: Callable[[Environment, int], nn.Module] = CRITIC
+    network: Callable[[Environment, int], nn.Module] = usual_network
+    critic: Callable[[Environment, int], nn.Module] = usual_critic
 
 
 @dataclass(frozen=True)
