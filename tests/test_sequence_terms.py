@@ -113,7 +113,7 @@ def test_mutants_have_an_exact_target(measured):
     letters, log_reward = target.sample(500, np.random.default_rng(0))
     objects = environment.states_of(torch.from_numpy(letters))
     assert np.array_equal(reward(objects).double().numpy(), log_reward)
-    (remark,) = data.remarks()
+    remark, _ = data.remarks()
     assert "fitted to 1,000 mutants (2 rows are no substitutions); explains 100 % of" in remark
     with pytest.raises(InputError, match="mutants are of a wild type; take the environment Edits"):
         data.make_reward(Sequence("protein", 10))
@@ -258,3 +258,25 @@ def test_windows_over_a_fixed_flank_count(tmp_path):
     bad = [any(t[i : i + 4] in ("GGAT", "ATCC") for i in range(5)) for t in texts]
     share = target.share_of_objects(target.automaton.all_hit)
     assert share == pytest.approx(1 - np.mean(bad), abs=1e-10)
+
+
+def test_what_rounding_costs_is_stated_and_kept(tmp_path):
+    """log R on levels beside that of values as they are, over 4,096 sequences."""
+    words = ["".join(x) for x in itertools.product("ACGT", repeat=3)]
+    scores = np.random.default_rng(0).normal(size=64)
+    path = tmp_path / "own.csv"
+    rows = [f"{word},{x:.5f}" for word, x in zip(words, scores, strict=True)]
+    path.write_text("\n".join(["kmer,score", *rows]))
+    environment = Sequence("DNA", 6, "append")
+    terms = [
+        SequenceTerm(table=str(path), want=">= 1.5 within 0.4"),
+        SequenceTerm(property="GC", want="0.3..0.5 within 0.2", weight=2.0),
+    ]
+    objects = torch.tensor([*itertools.product(range(4), repeat=6)])
+    data = SequenceData(terms, exponent=3.0, levels=8)
+    found = data.make_reward(environment)(objects).double()
+    finest = SequenceData(terms, exponent=3.0, levels=3000).make_reward(environment)(objects)
+    stated = float(data.remarks()[-1].split("at most ")[1].split()[0])
+    lost = finest.double() - found
+    assert lost.min() > -0.05
+    assert 0.2 * stated < lost.max() <= 1.05 * stated

@@ -12,6 +12,7 @@ import pandas
 import pytest
 import torch
 import yaml
+from Bio import SeqIO
 from common import model_of
 from lightning.pytorch import Trainer
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -407,8 +408,10 @@ def test_a_shipped_configuration_runs_to_its_files(path, tmp_path, monkeypatch):
     flags = [str(x) for item in options.items() for x in item]
     assert main(["fit", "--config", str(path), "--output", "run", *flags]) == 0
     table = pandas.read_csv("run/candidates.csv", keep_default_na=False)
-    fasta = Path("run/candidates.fasta").read_text().split()
-    assert [*table["sequence"]] == [line for line in fasta if line[0] not in ">r"]
+    records = [*SeqIO.parse("run/candidates.fasta", "fasta")]
+    assert [*table["sequence"]] == [str(record.seq) for record in records]
+    assert len({record.id for record in records}) == len(records)
+    assert table["log_reward"].dtype == float
     environment = module_of(path).environment
     assert len(environment.encode([*table["sequence"]])) == len(table) == 20
     assert "_" not in "".join(table["sequence"])

@@ -122,9 +122,15 @@ class SequenceData(ScoredData):
             values.append(value)
             self._remarks += [remark] if remark else []
         wants, weights = [term.want for term in self.terms], [term.weight for term in self.terms]
-        return SequenceScore(
+        score = SequenceScore(
             environment.letters_of, values, self.titles, wants, weights, self.levels, self.minimum
         )
+        if score.gap:
+            self._remarks.append(
+                f"values are rounded to about {self.levels} levels, by which log R is at most "
+                f"{self.exponent * score.gap:.2g} nats lower than of values as they are"
+            )
+        return score
 
     def automaton(self, environment: Environment) -> RewardAutomaton | None:
         if not isinstance(environment, Sequence | Edits):

@@ -17,9 +17,8 @@ class Levels(nn.Module):
     """What values are worth, rounded to levels.
 
     The desirability of a value is the lesser one of the edges of its level, and 1 where it is as
-    wanted. Edges lie where the log of
-    the desirability has changed by equal parts, and exactly at the limits of what is wanted: so
-    whether a value is as wanted is never rounded.
+    wanted. Edges lie where the log of the desirability has changed by equal parts, and exactly at
+    the limits of what is wanted: so whether a value is as wanted is never rounded.
 
     Args:
         want: What is wanted; see `desirability`.
@@ -67,6 +66,11 @@ class Levels(nn.Module):
 
     def __len__(self) -> int:
         return len(self.worth)
+
+    @property
+    def gap(self) -> float:
+        """By how much the log of a desirability is rounded down, at most, in nats."""
+        return float(self.worth.log().diff().abs().max()) if len(self) > 1 else 0.0
 
     def of(self, values: Tensor) -> Tensor:
         """The level of each value, ``int64``; 0 is the lowest, and that of what is no value."""

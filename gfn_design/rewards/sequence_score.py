@@ -49,6 +49,12 @@ class SequenceScore(nn.Module):
         )
         self.register_buffer("weights", torch.tensor(weights).double(), persistent=False)
 
+    @property
+    def gap(self) -> float:
+        """By how much the log of the score is rounded down to levels, at most, in nats."""
+        gaps = [x.gap if isinstance(x, Levels) else 0.0 for x in self.levels]
+        return float((self.weights.cpu() / self.weights.cpu().sum()) @ torch.tensor(gaps).double())
+
     def values(self, objects: Tensor) -> Tensor:
         """The value of every term: ``float64[batch, terms]``."""
         letters = self.read(objects)
