@@ -73,10 +73,10 @@ class _Worth(nn.Module):
 
     def __init__(self, strings: EhrlichSequence) -> None:
         super().__init__()
-        self.strings = strings
+        self.worth = strings.worth  # not the environment itself, which is no part of a reward
 
     def forward(self, objects: Tensor) -> Tensor:
-        return self.strings.worth(objects).float()
+        return self.worth(objects).float()
 
 
 def _strings(environment: Environment) -> EhrlichSequence:

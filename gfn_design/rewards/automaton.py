@@ -53,3 +53,31 @@ def at(table: Table, place: int) -> Table:
     """What a table with a row for each place, or one for all, says of a place."""
     row: Table = table[min(place, len(table) - 1)]
     return row
+
+
+def reachable(automaton: RewardAutomaton) -> RewardAutomaton:
+    """The same without states that no object leads through: of few changes, most of them."""
+    n_states, most = automaton.following.shape[1], automaton.budget[1]
+    met = np.zeros(n_states, dtype=bool)
+    met[automaton.first] = True
+    codes: Ints = np.array([automaton.first])  # states, and n_states times what was spent
+    for place, fits in enumerate(automaton.fits):
+        spent, state = np.divmod(codes, n_states)
+        after = []
+        for letter in fits.nonzero()[0]:
+            then = spent + automaton.spends[place, letter]
+            some = then <= most
+            following = at(automaton.following, place)[state[some], letter]
+            after.append(then[some] * n_states + following)
+        codes = np.unique(np.concatenate(after))
+        met[codes % n_states] = True
+    # What cannot be met leads anywhere: nothing that can be met asks for it.
+    number = np.where(met, met.cumsum() - 1, 0)
+    ends = automaton.ends
+    return automaton._replace(
+        following=number[automaton.following[:, met]],
+        log_reward=automaton.log_reward[:, met],
+        ends=ends if ends.shape[1] == 1 else ends[:, met],
+        hits=automaton.hits[:, :, met],
+        first=int(number[automaton.first]),
+    )

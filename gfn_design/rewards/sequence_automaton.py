@@ -17,7 +17,7 @@ from gfn_design.environments.sequences.words import (
     together,
     word_machine,
 )
-from gfn_design.rewards.automaton import RewardAutomaton, at
+from gfn_design.rewards.automaton import RewardAutomaton, at, reachable
 from gfn_design.rewards.levels import Levels
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.sequence_score import SequenceScore, Summed
@@ -96,7 +96,7 @@ def automaton_of(
         wanted = [level.hits[x] for level, x in zip(levels, of_terms, strict=True)]
         hits.append(torch.stack(wanted).numpy(force=True))
     at_state = followed.reached, followed.counted
-    return RewardAutomaton(
+    whole = RewardAutomaton(
         followed.following,
         np.stack(rewards)[:, *at_state],
         rules.fits,
@@ -107,6 +107,7 @@ def automaton_of(
         rules.budget,
         followed.first,
     )
+    return reachable(whole) if rules.budget[1] else whole
 
 
 def levels_reached(
