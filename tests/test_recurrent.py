@@ -109,7 +109,7 @@ def test_reading_on_gives_the_numbers_of_reading_anew(environment, network, obje
     torch.testing.assert_close(weights, same, rtol=1e-3, atol=1e-3)
 
 
-def test_a_reading_policy_learns_through_the_trainer():
+def test_a_reading_policy_learns_through_the_trainer(caplog):
     """Better than a uniform one, and the same objects are drawn again."""
     torch.manual_seed(0)
     environment = Sequence("ABC", 5, "append", min_length=2)
@@ -119,8 +119,9 @@ def test_a_reading_policy_learns_through_the_trainer():
         Networks(partial(GRU, width=32)),
         batches=Batches(32),
         optimiser=Optimiser(5e-3),
-        speed=Speed(compiled=True),  # says nothing and compiles nothing
+        speed=Speed(compiled=True),  # says that it compiles nothing
     )
+    assert "letter by letter are not compiled" in caplog.text
     data = FunctionData(score)
     before = model.use(data).evaluate().metrics["D_TV"]
     off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)

@@ -181,6 +181,10 @@ def test_options_belong_to_kinds():
         (lambda: SequenceTerm(property="GC", of="mean"), "'of' goes with table or factor, not"),
         (lambda: SequenceTerm(table="a", first=3), "'first' goes with mutants"),
         (lambda: SequenceTerm(factor="a", units="nats"), "units must be one of relative, bits, p"),
+        (
+            lambda: SequenceData([SequenceTerm(function=greasy, name="score")]),
+            "'score' is a column of candidates.csv already",
+        ),
         (lambda: SequenceTerm(table="a", function=greasy), "needs one of table, factor,"),
         (
             lambda: SequenceData([SequenceTerm(mutants="none.csv")]).prepare_data(),

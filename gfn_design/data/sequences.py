@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gfn_design.data.base import OnOff, Windows
 from gfn_design.data.functions import ScoredData
+from gfn_design.data.molecules import TAKEN
 from gfn_design.data.sequence_terms import SequenceTerm, path_of, value_of
 from gfn_design.environments.base import Environment
 from gfn_design.environments.sequences.edits import Edits
@@ -80,6 +81,10 @@ class SequenceData(ScoredData):
         titles = [term.title() for term in terms]
         if twice := [x for i, x in enumerate(titles) if x in titles[:i]]:
             raise InputError(f"two terms are called {twice[0]}; give one of them another name")
+        if taken := [x for x in titles if x in (*TAKEN, "as_wanted", "changes")]:
+            raise InputError(
+                f"'{taken[0]}' is a column of candidates.csv already; give that term another name"
+            )
         self._asked: dict[int, Scorer] = {}  # by the places of their terms
         for place, term in enumerate(terms):
             rest = (None, retries, failed, CACHE, budget)

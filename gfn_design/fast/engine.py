@@ -1,5 +1,6 @@
 """The engine that is used: the numbers of the plain one, sooner."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Traject
 from gfn_design.training.engine import Batch, Engine, Noise, Parts, Step
 from gfn_design.training.extras import EngineWithExtras
 from gfn_design.training.options import Speed
+
+_log = logging.getLogger(__name__)
 
 
 def engine_for(parts: Parts, batch_size: int, once: bool, speed: Speed) -> Engine:
@@ -63,6 +66,11 @@ class FastEngine(EngineWithExtras):
         super().__init__(parts)
         environment, reads = parts.environment, reads_prefixes(parts.policy)
         compiled = speed.compiled and not reads  # what is remembered changes from step to step
+        if speed.compiled and reads:
+            _log.warning(
+                "speed.compiled: networks that read sequences letter by letter are not compiled; "
+                "networks: {network: MLP} is"
+            )
         numbered, fixed = environment.n_states is not None, environment.fixed_length
         self.batch_size, self.batches_per_step = batch_size, speed.batches_per_step
         early = EarlyStates(environment, batch_size, BLOCK) if numbered and not reads else None
