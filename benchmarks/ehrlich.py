@@ -93,8 +93,10 @@ def ours(setting: tuple[int, ...], seed: int, labels: int) -> Found:
 def theirs(python: str, setting: tuple[int, ...], seed: int, labels: int) -> Found:
     task = json.dumps({"setting": setting, "seed": seed, "labels": labels})
     command = [python, str(WORKER), task]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return Found(**json.loads(said.splitlines()[-1]))
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{WORKER.name} failed:\n{done.stderr}")
+    return Found(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def row(setting: tuple[int, ...], method: str, runs: list[Found]) -> str:

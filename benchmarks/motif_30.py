@@ -12,6 +12,7 @@ torchgfn-requirements.txt.
 
 import argparse
 import logging
+import os
 import subprocess
 import tempfile
 import time
@@ -94,7 +95,9 @@ def theirs(
         paths = Path(folder, "problem.npz"), Path(folder, "log_q.npy")
         np.savez(paths[0], **told)
         command = [python, str(WORKERS / worker), *map(str, paths)]
-        subprocess.run(command, check=True, cwd=WORKERS, stderr=subprocess.DEVNULL)
+        done = subprocess.run(command, cwd=WORKERS, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{worker} failed:\n{done.stderr}")
         return total_variation_from(np.load(paths[1]), log_p)
 
 
@@ -102,8 +105,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--batches", type=int, default=2000)
-    parser.add_argument("--gfnx", help="a Python that has gfnx")
-    parser.add_argument("--torchgfn", help="a Python that has torchgfn")
+    parser.add_argument("--gfnx", type=os.path.abspath, help="a Python that has gfnx")
+    parser.add_argument("--torchgfn", type=os.path.abspath, help="a Python that has torchgfn")
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)

@@ -102,6 +102,11 @@ def test_the_environment_keeps_the_contract():
         (lambda: EhrlichSequence(3, 8), "n_letters must be from 4 to 36, got 3"),
         (lambda: EhrlichSequence(4, 7), "2 motifs of 4 elements do not fit 7 letters"),
         (lambda: EhrlichSequence(4, 12, quantization=5), "quantization must be from 1 to 4"),
+        (
+            lambda: EhrlichSequence(4, 12, 2, 5, 3),
+            "with quantization 3 no motif of 5 elements is ever whole",
+        ),
+        (lambda: EhrlichSequence(4, 12, epistasis=4.0), "epistasis must be from 0 to 3"),
         (lambda: EhrlichSequence(4, 12, 0), "n_motifs must be at least 1"),
         (lambda: EhrlichData(minimum=0.0), "minimum must lie between 0 and 1"),
         (lambda: EhrlichData().make_reward(Sequence("DNA", 8)), "strings of EhrlichSequence, got"),

@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 from gfn_design import (
     GC,
     GRU,
+    MLP,
     ActorCritic,
     Batches,
     CausalTransformer,
@@ -31,6 +32,7 @@ from gfn_design import (
     TrajectoryBalance,
 )
 from gfn_design.policies.policy import Policy
+from gfn_design.training.fine_tuning import last_layer
 
 SMALL = partial(GRU, width=8)
 ATTENTIVE = partial(CausalTransformer, width=8, heads=2)
@@ -221,3 +223,27 @@ def test_a_convolution_learns():
         model, datamodule=data
     )
     assert model.use(data).evaluate().metrics["D_TV"] < min(0.1, before / 3)
+
+
+def test_the_usual_network_reads_long_sequences():
+    """What the measured table says: from 12 letters on, written from left to right."""
+    for environment, kind in (
+        (Sequence("DNA", 12, "append"), GRU),
+        (Sequence("DNA", 11, "append"), MLP),
+        (Sequence("DNA", 30), MLP),
+        (Sequence("DNA", 30, "any"), MLP),
+        (Edits("ACGTACGTACGT", 2), MLP),
+        (Hypergrid(2, 8), MLP),
+    ):
+        policy = GFlowNet(environment, ActorCritic()).policy
+        assert type(policy.forward_policy) is kind
+        assert type(policy.critic) is kind
+        if kind is GRU:
+            sizes = [x.units.hidden_size for x in (policy.forward_policy, policy.critic)]
+            assert sizes == [128, 64]
+
+
+def test_the_last_layer_of_a_convolution_is_all_that_answers():
+    network = Convolution(PLACES["insert"], 16, width=8)
+    trained = {name for name, _ in last_layer(network).named_parameters()}
+    assert trained == {"places.weight", "places.bias", "all.weight", "all.bias"}

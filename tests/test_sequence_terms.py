@@ -7,20 +7,35 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from common import model_of
 
-from gfn_design import Edits, InputError, Sequence, SequenceData, SequenceTerm, Template
+from gfn_design import (
+    MLP,
+    Edits,
+    InputError,
+    Sequence,
+    SequenceData,
+    SequenceTerm,
+    Template,
+    TrajectoryBalance,
+)
+from gfn_design.environments.sequences.letters import Letters
+from gfn_design.environments.sequences.words import TooManyStatesError
 from gfn_design.evaluation.exact import target_distribution
 from gfn_design.evaluation.transfer import TransferTarget
-from gfn_design.files.mutant_tables import read_mutants
-from gfn_design.rewards.jaspar import Motif
-from gfn_design.rewards.motif_window import MotifWindow
+from gfn_design.rewards.jaspar import Motif, motif_of
+from gfn_design.rewards.motif_window import UNITS, MotifWindow
+from gfn_design.rewards.mutant_tables import read_mutants
 from gfn_design.rewards.mutants import UNIT, MutantValue, fit_mutants
+from gfn_design.runs.feasible import of_parts
 
 WILD = "ACDEFGHIKL"
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
+PROTEIN = Letters(tuple(LETTERS))
 
 
 def written(changes):
@@ -49,7 +64,7 @@ def measured(tmp_path_factory):
 
 def test_effects_are_found_again(measured):
     path, effects = measured
-    mutants = read_mutants(path, WILD, LETTERS, 1, None)
+    mutants = read_mutants(path, WILD, PROTEIN, 1, None)
     assert (len(mutants.values), mutants.aside) == (1000, 2)
     wild = torch.tensor([LETTERS.index(x) for x in WILD])
     model = fit_mutants(mutants, wild, 20)
@@ -77,7 +92,7 @@ def test_effects_are_found_again(measured):
 def test_mutants_are_read_as_people_write_them(tmp_path):
     path = tmp_path / "own.tsv"
     path.write_text("sequence\ty\nACDEFGHIKL\t1\nACDEFGHIKV\t2\nWT\t3\nC0A D1C\t4\nSC0A/SD1C\t5\n")
-    mutants = read_mutants(path, WILD, LETTERS, -1, None)
+    mutants = read_mutants(path, WILD, PROTEIN, -1, None)
     assert mutants.values.tolist() == [1, 2, 3, 4, 5]
     assert mutants.places.tolist() == [[-1, -1], [9, -1], [-1, -1], [1, 2], [1, 2]]
     assert mutants.letters[3].tolist() == [0, 1]
@@ -85,13 +100,33 @@ def test_mutants_are_read_as_people_write_them(tmp_path):
         ("A108D,1", "row 1: 'A108D' is of another wild type, which has nothing there"),
         ("C1A,1", "which has A there, if the first letter has the number 1"),
         ("A1C,much", "row 1: 'much' is not a finite number"),
+        ("A1C:A1D,1", "row 1: 'A1C:A1D' changes one place twice"),
     ):
         (tmp_path / "bad.csv").write_text(f"mutations,y\n{text}\n")
         with pytest.raises(InputError, match=said):
-            read_mutants(tmp_path / "bad.csv", WILD, LETTERS, 1, None)
+            read_mutants(tmp_path / "bad.csv", WILD, PROTEIN, 1, None)
     (tmp_path / "few.csv").write_text("mutations,y\nA1C,1\n")
     with pytest.raises(InputError, match=r"few\.csv: 1 mutants are too few"):
         SequenceData([SequenceTerm(mutants=str(tmp_path / "few.csv"))]).make_reward(Edits(WILD, 2))
+
+
+def test_small_letters_rna_and_synonyms_are_read(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("mutations,y\na1c d3k,1\nA1A,2\nA1A:C2D,3\n")
+    mutants = read_mutants(path, WILD, PROTEIN, 1, None)
+    assert mutants.places.tolist() == [[0, 2], [-1, -1], [1, -1]]
+    path.write_text("mutations,y\nA1T,1\nt2a,2\n")
+    mutants = read_mutants(path, "AUGC", Letters(tuple("ACGU")), 1, None)
+    assert mutants.places.tolist() == [[0], [1]]
+    assert mutants.letters.tolist() == [[3], [0]]
+
+
+def test_an_empty_cell_of_sequences_is_no_wild_type(tmp_path):
+    table = {"sequence": [WILD, None, WILD[:-1] + "V"], "y": [1.0, 2.0, 3.0]}
+    pq.write_table(pa.table(table), tmp_path / "own.parquet")
+    mutants = read_mutants(tmp_path / "own.parquet", WILD, PROTEIN, 1, None)
+    assert mutants.values.tolist() == [1.0, 3.0]
+    assert mutants.aside == 1
 
 
 def test_mutants_have_an_exact_target(measured):
@@ -231,6 +266,38 @@ def test_other_units_are_followed_exactly(tmp_path, units):
     assert TransferTarget(data.automaton(environment)).log_z == pytest.approx(
         listed.log_z, abs=1e-10
     )
+
+
+@pytest.mark.parametrize("factor", ["SIX6", "KLF4", "E2F1", "TP53", "JUN", "HNF4A", "FOXA1", "MAX"])
+def test_the_best_word_has_the_best_value(factor):
+    """What asks for all of a motif can be met, in every unit."""
+    motif = motif_of(factor)
+    best = torch.from_numpy(motif.counts.argmax(0))
+    for units in UNITS:
+        window = MotifWindow(motif, False, units)
+        assert float(window.of_words(best)) == window.highest
+        worst = torch.from_numpy(window.odds.numpy().argmin(1))
+        assert float(window.of_words(worst)) == pytest.approx(window.lowest, abs=1e-9)
+    data = SequenceData([SequenceTerm(factor=factor, want=">= 1 within 0.01")])
+    environment = Sequence("DNA", len(best) + 1, "append")
+    assert TransferTarget(data.automaton(environment)).share_of_objects(
+        data.automaton(environment).all_hit
+    )
+
+
+def test_too_many_words_are_done_without(caplog):
+    """Neither `fit` nor `feasible` ends there."""
+    data = SequenceData([SequenceTerm(factor="CTCF", want="maximise 0.5..1")])
+    environment = Sequence("DNA", 40, "append")
+    with pytest.raises(TooManyStatesError, match="more than 300,000 words"):
+        data.automaton(environment)
+    model = model_of(environment, TrajectoryBalance(), MLP, draw_seed=0).use(data)
+    with caplog.at_level("WARNING"):
+        assert "D_TV" not in model.evaluate().metrics
+    assert "the exact target is not known: more than 300,000 words" in caplog.text
+    lines = "\n".join(of_parts(environment, data))
+    assert lines.startswith("what is exact is not known: more than 300,000 words")
+    assert "by 2,000 built at random" in lines
 
 
 def test_the_mean_window_is_the_mean_of_windows(tmp_path):

@@ -5,14 +5,13 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
-from numpy.typing import NDArray
 from torch import Tensor
 
+from gfn_design.data.shown import OnOff, Windows
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.ranks import end, joined
@@ -61,36 +60,6 @@ def check_one_length(who: str, environment: Environment) -> None:
         )
 
 
-class Windows(NamedTuple):
-    """A part of each of some sequences.
-
-    Attributes:
-        name: What they are, and of whom.
-        words: One for each.
-        in_place: Whether they are lined up already, as by a motif.
-    """
-
-    name: str
-    words: list[str]
-    in_place: bool
-
-
-class OnOff(NamedTuple):
-    """What two tables say of all words, and of the best windows of some sequences.
-
-    Attributes:
-        names: Of both.
-        words: ``float64[words, 2]``.
-        chosen: ``float64[sequences, 2]``.
-        limits: The smallest and the largest value that is wanted of each.
-    """
-
-    names: tuple[str, str]
-    words: NDArray[np.float64]
-    chosen: NDArray[np.float64]
-    limits: tuple[tuple[float, float], tuple[float, float]]
-
-
 class DataModule(LightningDataModule):
     """Owns the reward of a task; the module asks its Trainer's DataModule for it.
 
@@ -104,6 +73,9 @@ class DataModule(LightningDataModule):
     """
 
     reward: Reward
+
+    asks_others = False
+    """Whether somebody's function or program is asked for scores, which may take long."""
 
     def __init__(self) -> None:
         super().__init__()

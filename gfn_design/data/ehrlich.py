@@ -48,6 +48,9 @@ class EhrlichData(DataModule):
             following[None], log_reward[None], fits, ends, hits, ("the optimum",), spends, (0, 0)
         )
 
+    def as_wanted(self, environment: Environment, objects: Tensor) -> Tensor:
+        return (_Worth(_strings(environment))(objects) == 1).cpu()
+
     def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
         """The worth of each string."""
         worth = _Worth(_strings(environment))(environment.encode(texts))

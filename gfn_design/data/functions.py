@@ -31,6 +31,7 @@ class ScoredData(DataModule):
 
     def __init__(self, scorers: list[Scorer]) -> None:
         super().__init__()
+        self.asks_others = bool(scorers)
         self.scorers = scorers
 
     def counts(self) -> dict[str, float]:

@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from gfn_design.environments.sequences.edits import Edits
+from gfn_design.environments.sequences.letters import Letters
 from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
-from gfn_design.files.mutant_tables import read_mutants
 from gfn_design.rewards.desirability import desirability
 from gfn_design.rewards.jaspar import motif_of
 from gfn_design.rewards.motif_window import UNITS, MotifWindow
+from gfn_design.rewards.mutant_tables import read_mutants
 from gfn_design.rewards.mutants import Bent, MutantValue, fit_mutants
 from gfn_design.rewards.sequence_score import Asked, Length, Share
 from gfn_design.rewards.sources import name_of
@@ -164,8 +165,10 @@ def _mutants(term: SequenceTerm, environment: Sequence | Edits) -> tuple[MutantV
         )
     source = MUTANT_SOURCES.get(term.mutants)
     first, column = (source.first, source.column) if source else (term.first, None)
-    alphabet, path = "".join(environment.symbols), path_of(term)
-    given = environment.wild_type, alphabet, first, term.score or column
+    if source and term.first != 1:
+        raise InputError(f"{term.mutants}: how it is numbered is known; leave out first")
+    path = path_of(term)
+    given = environment.wild_type, environment.letters, first, term.score or column
     model, n, n_aside = _fitted(path, path.stat().st_mtime, *given)
     choices = environment.choices.cpu()
     aside = f" ({n_aside:,} rows are no substitutions)" if n_aside else ""
@@ -179,13 +182,13 @@ def _mutants(term: SequenceTerm, environment: Sequence | Edits) -> tuple[MutantV
 
 @lru_cache(maxsize=4)  # it takes seconds, and a run asks several times
 def _fitted(
-    path: Path, _changed: float, wild_type: str, alphabet: str, first: int, column: str | None
+    path: Path, _changed: float, wild_type: str, letters: Letters, first: int, column: str | None
 ) -> tuple[Bent, int, int]:
     """A model of the mutants in a file, how many there were, and how many were set aside."""
-    mutants = read_mutants(path, wild_type, alphabet, first, column)
-    letters = torch.tensor([alphabet.index(letter) for letter in wild_type])
+    mutants = read_mutants(path, wild_type, letters, first, column)
+    wild = torch.tensor([letters.symbols.index(letter) for letter in wild_type])
     try:
-        model = fit_mutants(mutants, letters, len(alphabet))
+        model = fit_mutants(mutants, wild, len(letters.symbols))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return model, len(mutants.values), mutants.aside

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gfn_design.data.base import OnOff, Windows
 from gfn_design.data.functions import ScoredData
 from gfn_design.data.molecules import TAKEN
 from gfn_design.data.sequence_terms import SequenceTerm, path_of, value_of
+from gfn_design.data.shown import OnOff, Windows
 from gfn_design.environments.base import Environment
 from gfn_design.environments.sequences.edits import Edits
 from gfn_design.environments.sequences.sequence import Sequence
@@ -145,7 +145,8 @@ class SequenceData(ScoredData):
         return automaton_of(score, reward, environment.rules(), self.titles)
 
     def as_wanted(self, environment: Environment, objects: Tensor) -> Tensor:
-        return self.hits(self.score_of(environment).values(objects.cpu()))
+        score = self.score_of(environment)
+        return self.hits(score.values_of(score.read(objects).cpu()))
 
     def wishes(self) -> list[str]:
         return [f"{t.title()} {t.want.partition(' within')[0]}" for t in self.terms]
@@ -158,7 +159,7 @@ class SequenceData(ScoredData):
     def columns(self, environment: Environment, texts: list[str]) -> dict[str, list[str]]:
         """The value of every term, and whether all are as wanted."""
         score = self.score_of(environment)
-        values = score.values(environment.encode(texts).cpu())
+        values = score.values_of(score.read(environment.encode(texts)).cpu())
         hits = self.hits(values).tolist()
         named = zip(self.titles, values.T.tolist(), strict=True)
         columns = {title: [f"{x:.6g}" for x in column] for title, column in named}
@@ -176,7 +177,7 @@ class SequenceData(ScoredData):
                 name = f"the best windows of {title}"
                 if isinstance(term, MotifWindow):
                     name += f" ({term.motif.source})"
-                return Windows(name, found, isinstance(term, MotifWindow))
+                return Windows(name, found, isinstance(term, MotifWindow), term.both_strands)
         return None
 
     def on_off(self, environment: Environment, texts: list[str]) -> OnOff | None:

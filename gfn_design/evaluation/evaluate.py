@@ -10,7 +10,7 @@ from torch import Tensor
 from gfn_design.environments.sequences.edits import Edits
 from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.evaluation.exact import Target, terminating_distribution
-from gfn_design.evaluation.probabilities import log_probability
+from gfn_design.evaluation.probabilities import MOST, log_probability
 from gfn_design.evaluation.transfer import TransferTarget, total_variation_from
 from gfn_design.metrics import distributions as metrics
 from gfn_design.sampling.histories import sample_backward
@@ -26,7 +26,8 @@ TESTED = 512  # objects held out that a sampled evaluation tests on
 HISTORIES = 10  # of each of them
 TARGET_SAMPLES = 10_000  # objects of a target that is known, by which D_TV errs by 0.005 at most
 BOUND_SAMPLES = 1000  # of them, where it is only bounded
-PROBABILITIES_AT_ONCE = 2000  # objects whose histories are summed together
+MOST_TOGETHER = 2000  # objects whose histories are summed together,
+MOST_NUMBERS = 100_000_000  # and of the states that they meet, numbers: 800 MB
 
 
 class Evaluation(NamedTuple):
@@ -121,8 +122,8 @@ def beyond_enumeration(module: "Designer", target: TransferTarget) -> dict[str, 
     `log_z_error`, `target_hit_rate` (the exact probability of what is as wanted) and, where all
     histories of an object can be summed, so that its probability is known, `D_TV` by objects of
     the target, with its standard error `D_TV_error`. Where they cannot, `D_TV_bound`: probabilities
-    are estimated by some histories of each, which makes the distance too large on average, and
-    never too small.
+    are estimated by some histories of each, and the distance is expected to be too large, if
+    anything.
     """
     environment = module.environment
     result = {
@@ -151,7 +152,8 @@ def log_probability_of(module: "Designer", objects: Tensor) -> Tensor | None:
     environment, policy = module.environment, module.policy
     if environment.n_backward_actions > 1:
         parts = []
-        for some in objects.split(PROBABILITIES_AT_ONCE):
+        together = MOST_NUMBERS // (MOST * objects[0].numel())
+        for some in objects.split(max(1, min(MOST_TOGETHER, together))):
             found = log_probability(environment, policy, some)
             if found is None:
                 return None

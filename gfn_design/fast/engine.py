@@ -41,7 +41,8 @@ def engine_for(parts: Parts, batch_size: int, once: bool, speed: Speed) -> Engin
 def is_simple(parts: Parts) -> bool:
     """Whether a step is one draw, one evaluation and one gradient, which one graph can hold."""
     return (
-        parts[3:5] == (None, None)  # nothing learns backwards, and nothing follows slowly
+        parts.backward is None
+        and parts.slow is None
         and parts.search is None
         and parts.policy.members == 1
         and parts.objective.value_kind != "edges"

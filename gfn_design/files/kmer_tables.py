@@ -188,7 +188,9 @@ def _digits(table: KmerTable, kmers: list[str], alphabet: str, length: int) -> N
             f"others have {length}."
         )
     number = np.full(256, -1, np.int8)
-    for letters in (alphabet.lower(), alphabet):  # last wins: the alphabet's own case
+    # The last wins: the alphabet's own letters, and of DNA and RNA the other's T and U before.
+    alike = alphabet.translate(str.maketrans("TU", "UT")) if len(alphabet) == 4 else alphabet
+    for letters in (alike.lower(), alike, alphabet.lower(), alphabet):
         number[list(letters.encode("ascii"))] = np.arange(len(alphabet))
     # A letter outside ASCII becomes one '?', so rows keep their length and it is reported below.
     digits = number[np.frombuffer("".join(kmers).encode("ascii", "replace"), np.uint8)]

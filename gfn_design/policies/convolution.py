@@ -15,7 +15,8 @@ class Convolution(nn.Module):
     """Residual convolutions, each twice as far apart, and the mean of all places besides.
 
     What each letter at each place is given comes from that place, so that what holds at one place
-    is known at all others; all else, as a stop, comes from the mean.
+    is known at all others; all else, as a stop, comes from the mean and the maximum over places,
+    blank ones among them.
 
     Args:
         environment: A `Sequence` of any order, or `Edits`.
@@ -50,12 +51,16 @@ class Convolution(nn.Module):
         self.layers = nn.ModuleList(_Layer(width, kernel, 2**i) for i in range(depth))
         self.parts = parts_of(environment, outputs)
         at_places = sum(part.channels for part in self.parts)
-        self.at_places = nn.Conv1d(width, at_places, 1) if at_places else None
+        of_places = nn.Conv1d(width, at_places, 1) if at_places else None
         self.rest = [part.of_all for part in self.parts]
-        self.of_all: nn.Module | None = None
-        if rest := sum(self.rest):
-            hidden = nn.Linear(2 * width, width)
-            self.of_all = nn.Sequential(hidden, nn.ReLU(), nn.Linear(width, rest))
+        rest = sum(self.rest)
+        self.hidden = nn.Linear(2 * width, width) if rest else None
+        of_all = nn.Linear(width, rest) if rest else None
+        # The last layer is both: what fine-tuning of the last layer alone trains.
+        self.outputs = nn.ModuleDict()
+        for name, last in (("places", of_places), ("all", of_all)):
+            if last is not None:
+                self.outputs[name] = last
 
     def forward(self, states: Tensor) -> Tensor:
         """``int64[batch, length]`` to ``float[batch, outputs]``."""
@@ -67,11 +72,12 @@ class Convolution(nn.Module):
         for layer in self.layers:
             x = layer(x)
         rest = x.new_zeros(len(x), 0)
-        if self.of_all is not None:
-            rest = self.of_all(torch.cat([x.mean(2), x.amax(2)], 1))
-        if self.at_places is None:
+        if self.hidden is not None:
+            whole = self.hidden(torch.cat([x.mean(2), x.amax(2)], 1))
+            rest = self.outputs["all"](whole.relu())
+        if "places" not in self.outputs:
             return rest
-        at_places, rest = self.at_places(x), rest.split(self.rest, 1)
+        at_places, rest = self.outputs["places"](x), rest.split(self.rest, 1)
         local = at_places.split([part.channels for part in self.parts], 1)
         each = zip(local, rest, strict=True)
         return torch.cat([x for a, b in each for x in (a.flatten(1), b)], 1)

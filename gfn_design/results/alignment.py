@@ -12,22 +12,29 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def other_strand(text: str) -> str:
-    """The reverse complement of DNA or RNA."""
-    pairs = "ACGT", "TGCA"
-    if "U" in text:
-        pairs = "ACGU", "UGCA"
-    return text.translate(str.maketrans(*pairs))[::-1]
+def other_strand(text: str, symbols: tuple[str, ...]) -> str:
+    """The reverse complement.
+
+    Args:
+        text: DNA or RNA.
+        symbols: Its alphabet, in which the first pairs with the last, and so on.
+    """
+    return text.translate(str.maketrans("".join(symbols), "".join(symbols[::-1])))[::-1]
 
 
-def merged(texts: Sequence[str]) -> list[str]:
-    """The same without those that are the other strand of one before, which are one design."""
+def merged(texts: Sequence[str], symbols: tuple[str, ...]) -> list[str]:
+    """The same without those that are the other strand of one before, which are one design.
+
+    Args:
+        texts: DNA or RNA.
+        symbols: Their alphabet.
+    """
     kept: list[str] = []
     seen: set[str] = set()
     for text in texts:
         if text not in seen:
             kept.append(text)
-            seen |= {text, other_strand(text)}
+            seen |= {text, other_strand(text, symbols)}
     return kept
 
 
@@ -48,7 +55,7 @@ def aligned(
 
     Returns:
         Texts of one length, with `GAP` where there is nothing; columns in which fewer than half
-        have a letter are left out at both ends.
+        have a letter are left out at both ends, unless all are.
     """
     longest = max(map(len, texts))
     shift = longest // 2 if farthest is None else farthest
@@ -70,16 +77,17 @@ def aligned(
             break
     lines = []
     for text, (strand, place) in zip(texts, at, strict=True):
-        shown = other_strand(text) if strand else text
+        shown = other_strand(text, symbols) if strand else text
         lines.append(GAP * place + shown + GAP * (width - place - len(shown)))
-    filled = np.array([[letter != GAP for letter in line] for line in lines]).mean(0) >= 0.5
+    filled = np.array([[letter != GAP for letter in line] for line in lines]).mean(0)
+    filled = filled >= min(0.5, filled.max())
     first, last = np.flatnonzero(filled)[[0, -1]]
     return [line[first : last + 1] for line in lines]
 
 
 def _ways(text: str, symbols: tuple[str, ...], strands: bool) -> list[Ints]:
     """The letters of a text as numbers, and of its other strand if that counts."""
-    shown = [text, other_strand(text)] if strands else [text]
+    shown = [text, other_strand(text, symbols)] if strands else [text]
     return [np.array([symbols.index(letter) for letter in way]) for way in shown]
 
 

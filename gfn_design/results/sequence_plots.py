@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gfn_design.environments.sequences.letters import ALPHABETS
-from gfn_design.results.alignment import GAP, aligned, merged
+from gfn_design.environments.sequences.sequence import Sequence
+from gfn_design.results.alignment import GAP, aligned, merged, other_strand
 from gfn_design.results.candidates import Candidate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from gfn_design.data.base import OnOff
+    from gfn_design.data.shown import OnOff
     from gfn_design.designer import Designer
 
 LOGO_CANDIDATES = 100  # the best ones, which a logo is made of
@@ -45,11 +46,11 @@ def lined_up(candidates: list[Candidate], module: "Designer") -> LinedUp:
         title = f"{windows.name} in {title}"
         if windows.in_place:
             return LinedUp(windows.words, title)
-        nucleic = environment.symbols in (tuple("ACGT"), tuple("ACGU"))
-        words = merged(windows.words) if nucleic else windows.words
-        return LinedUp(aligned(words, environment.symbols, nucleic), title)
-    strands = environment.symbols == tuple("ACGT") and _strands_alike(texts, module)
-    shown = merged(texts) if strands else texts
+        words, strands = windows.words, windows.both_strands
+        words = merged(words, environment.symbols) if strands else words
+        return LinedUp(aligned(words, environment.symbols, strands), title)
+    strands = _strands_alike(texts, module)
+    shown = merged(texts, environment.symbols) if strands else texts
     lines = aligned(shown, environment.symbols, strands)
     how = []
     if len(shown) < len(texts):
@@ -60,11 +61,16 @@ def lined_up(candidates: list[Candidate], module: "Designer") -> LinedUp:
 
 
 def _strands_alike(texts: list[str], module: "Designer") -> bool:
-    """Whether both strands of DNA have one reward, if asking costs nothing and both are built."""
-    if module.data.room() is not None:
-        return False
+    """Whether both strands of DNA have one reward, where both are built and nobody is asked."""
     environment = module.environment
-    other = [text.translate(str.maketrans("ACGT", "TGCA"))[::-1] for text in texts]
+    if (
+        module.data.asks_others
+        or not isinstance(environment, Sequence)
+        or environment.symbols != tuple("ACGT")
+        or environment.constraints
+    ):
+        return False
+    other = [other_strand(text, environment.symbols) for text in texts]
     both = [module.log_reward(environment.encode(strand)) for strand in (texts, other)]
     return both[0].allclose(both[1], atol=1e-4)
 
@@ -125,6 +131,6 @@ def plot_on_off(found: "OnOff", ax: "Axes") -> None:
         ylim=(first[1] - edge[1], last[1] + edge[1]),
         xlabel=f"{on}, best window",
         ylabel=f"{off}, best window",
-        title=f"{inside.sum():,} of {len(chosen):,} candidates are as wanted (dashed)",
+        title=f"{inside.sum():,} of {len(chosen):,} candidates meet both limits (dashed)",
     )
     ax.legend(loc="lower left", frameon=False, fontsize="small")

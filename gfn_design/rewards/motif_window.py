@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gfn_design.errors import InputError
+from gfn_design.environments.sequences.words import TooManyStatesError
 from gfn_design.rewards.jaspar import Motif
 from gfn_design.rewards.windows import BestWindow, Floats, Ints, twins
 
@@ -46,8 +46,8 @@ class MotifWindow(BestWindow):
         odds = (bits - bits.min(1, keepdims=True)) / (best - worst)
         log_p = _log_p(odds, np.array(background))
         ends = {"relative": (0.0, 1.0), "bits": (worst, best), "p": (0.0, float(log_p[-1]))}
-        lowest, highest = ends[units]
-        super().__init__(len(odds), float(lowest), float(highest), both_strands)
+        lowest, highest = (round(float(end), 12) for end in ends[units])
+        super().__init__(len(odds), lowest, highest, both_strands)
         self.motif, self.units = motif, units
         self.worst, self.best = float(worst), float(best)
         self.register_buffer("odds", torch.from_numpy(odds.copy()), persistent=False)
@@ -57,10 +57,11 @@ class MotifWindow(BestWindow):
         values = torch.zeros(words.shape[:-1], dtype=self.odds.dtype, device=words.device)
         for place, letter in zip(self.odds, words.unbind(-1), strict=True):
             values = values + place[letter]
+        values = values.round(decimals=12)  # or the best word might be a hair below 1
         if self.units == "bits":
-            return self.worst + (self.best - self.worst) * values
+            return (self.worst + (self.best - self.worst) * values).round(decimals=12)
         if self.units == "p":
-            return self.log_p[(values * BINS + 0.5).long().clamp(max=BINS)]
+            return self.log_p[(values * BINS + 0.5).long().clamp(max=BINS)].round(decimals=12)
         return values
 
     def words_from(self, least: float) -> tuple[Ints, Floats]:
@@ -103,8 +104,8 @@ def _words(odds: Floats, least: float) -> Ints:
         words = np.concatenate([words[row], letter[:, None]], 1)
         values = longer[row, letter]
         if len(words) > MAX_WORDS:
-            raise InputError(
-                f"more than {MAX_WORDS:,} words reach the lowest level of the motif; ask for more "
-                "of it, as in want: '>= 0.9'"
+            raise TooManyStatesError(
+                f"more than {MAX_WORDS:,} words reach the lowest level that is wanted of a motif; "
+                "ask for more of it, as in want: 'maximise 0.7..1'"
             )
     return words

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gfn_design.errors import InputError
-from gfn_design.files.mutant_tables import Mutants
+from gfn_design.rewards.mutant_tables import Mutants
 from gfn_design.rewards.sequence_score import Summed
 
 RIDGE = 0.03  # of the squares of effects, beside the sum of squared errors

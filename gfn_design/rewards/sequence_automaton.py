@@ -23,8 +23,9 @@ from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.sequence_score import SequenceScore, Summed
 from gfn_design.rewards.windows import BestWindow
 
-MAX_STATES = 4_000_000  # 1 GB of sums for 30 letters
+MAX_STATES = 4_000_000
 MAX_ENTRIES = 80_000_000  # of a table that says where letters lead: 640 MB
+MAX_SUMS = 150_000_000  # over the ways to go on, for each state, place and number spent: 1.2 GB
 
 
 class Counter(NamedTuple):
@@ -107,7 +108,15 @@ def automaton_of(
         rules.budget,
         followed.first,
     )
-    return reachable(whole) if rules.budget[1] else whole
+    whole = reachable(whole) if rules.budget[1] else whole
+    sums = whole.following.shape[1] * (len(whole.fits) + 1) * (rules.budget[1] + 1)
+    if sums > MAX_SUMS:
+        raise TooManyStatesError(
+            f"the sums over {whole.following.shape[1]:,} states of an automaton, for every place "
+            f"and number of changes, would be {sums:,} numbers, more than {MAX_SUMS:,}; set fewer "
+            "levels, or leave a term or a constraint out"
+        )
+    return whole
 
 
 def levels_reached(

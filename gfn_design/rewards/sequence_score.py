@@ -56,8 +56,11 @@ class SequenceScore(nn.Module):
         return float((self.weights.cpu() / self.weights.cpu().sum()) @ torch.tensor(gaps).double())
 
     def values(self, objects: Tensor) -> Tensor:
-        """The value of every term: ``float64[batch, terms]``."""
-        letters = self.read(objects)
+        """The value of every term, of states: ``float64[batch, terms]``."""
+        return self.values_of(self.read(objects))
+
+    def values_of(self, letters: Tensor) -> Tensor:
+        """The same of letters ``int64[batch, length]``."""
         return torch.stack([term(letters) for term in self.terms], 1)
 
     def of_worths(self, worths: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from gfn_design.config.check import Object
 from gfn_design.config.root import ROOT
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
+from gfn_design.environments.sequences.words import TooManyStatesError
 from gfn_design.errors import InputError
 from gfn_design.evaluation.by_chance import by_chance
 from gfn_design.evaluation.transfer import TransferTarget, log_sums
@@ -58,7 +59,11 @@ def feasible(config: Mapping[str, Any]) -> Iterator[str]:
 
 def of_parts(environment: Environment, data: DataModule) -> Iterator[str]:
     """The same of an environment, and of data that is ready."""
-    automaton = data.automaton(environment)
+    automaton = None
+    try:
+        automaton = data.automaton(environment)
+    except TooManyStatesError as error:
+        yield f"what is exact is not known: {error}"
     yield from data.remarks()
     if automaton is not None:
         yield from _exactly(automaton, environment, data)
@@ -131,10 +136,11 @@ def _nearest(environment: Environment, data: DataModule) -> str:
     """The tightest wishes that something meets, each loosened by as much."""
     for amount in LOOSENINGS:
         looser = data.loosened(amount)
-        if looser is None:
-            return ""
-        automaton = looser.automaton(environment)
-        if automaton is None:
+        try:
+            automaton = None if looser is None else looser.automaton(environment)
+        except TooManyStatesError:
+            automaton = None
+        if looser is None or automaton is None:
             return ""
         (number,) = log_sums(automaton, [np.where(automaton.all_hit, 0.0, -np.inf)])
         if number > -math.inf:
@@ -155,10 +161,8 @@ def _by_chance(environment: Environment, data: DataModule) -> Iterator[str]:
     yield f"objects: about {_power(drawn.log_number())}, by {DRAWN:,} built at random"
     yield f"(which tell as much as {effective:.0f} drawn evenly)"
     if not good.any():
-        yield (
-            f"as wanted by all: none of the {DRAWN:,}; so fewer than {3 / effective:.2g} of all, "
-            "or none"
-        )
+        rarely = f", so probably fewer than {3 / effective:.2g} of all" if effective >= FEW else ""
+        yield f"as wanted by all: none of the {DRAWN:,}{rarely}, or none at all"
         return
     yield f"as wanted by all: about {share:.3g} of them"
     log_reward = data.make_reward(environment)(drawn.objects).double()

@@ -149,10 +149,9 @@ class Edits(GraphEnvironment):
     def rules(self) -> Rules:
         """Which sequences there are: a letter that is not the wild type's is a substitution."""
         language = self.language or Language(self.letters, self.length, self.length)
-        letters = torch.arange(len(self.symbols), device=self.codes.device)
-        new = self.codes[:, None] != letters
-        fits = (language.fits & (self.choices | ~new)).numpy(force=True)
-        return Rules(language, fits, new.long().numpy(force=True), (self.at_least, self.at_most))
+        new = self.codes.cpu()[:, None] != torch.arange(len(self.symbols))
+        fits = (language.fits.cpu() & (self.choices.cpu() | ~new)).numpy()
+        return Rules(language, fits, new.long().numpy(), (self.at_least, self.at_most))
 
     def _moves_and_stop(self, states: Tensor) -> tuple[Tensor, Tensor]:
         changed = (states >= 0).sum(1)

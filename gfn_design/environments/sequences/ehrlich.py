@@ -69,7 +69,7 @@ class EhrlichSequence(Sequence):
         quantization: Levels that the share of elements present is rounded down to; None takes
             `motif_length`.
         epistasis: How much worse motifs are that are present in part: a share p counts as
-            p (1 + epistasis p (p - 1)).
+            p (1 + epistasis p (p - 1)); from 0 to 3.
         seed: Of transitions, motifs and spacings.
 
     Attributes:
@@ -96,7 +96,7 @@ class EhrlichSequence(Sequence):
         seed: int = 0,
     ) -> None:
         levels = motif_length if quantization is None else quantization
-        _check(n_letters, length, n_motifs, motif_length, levels)
+        _check(n_letters, length, n_motifs, motif_length, levels, epistasis)
         generator = torch.Generator().manual_seed(seed)
         walk, allowed = transitions(n_letters, generator)
         symbols = SYMBOLS[:n_letters]
@@ -167,7 +167,9 @@ class EhrlichSequence(Sequence):
         return {f"motif_{i}": list(map(str, found)) for i, found in enumerate(present, 1)}
 
 
-def _check(n_letters: int, length: int, n_motifs: int, motif_length: int, levels: int) -> None:
+def _check(
+    n_letters: int, length: int, n_motifs: int, motif_length: int, levels: int, epistasis: float
+) -> None:
     if not 4 <= n_letters <= len(SYMBOLS):
         raise InputError(f"n_letters must be from 4 to {len(SYMBOLS)}, got {n_letters}")
     if n_motifs < 1 or motif_length < 2:
@@ -181,6 +183,16 @@ def _check(n_letters: int, length: int, n_motifs: int, motif_length: int, levels
         )
     if not 1 <= levels <= motif_length:
         raise InputError(f"quantization must be from 1 to {motif_length}, got {levels}")
+    if motif_length % math.ceil(motif_length / levels):
+        raise InputError(
+            f"with quantization {levels} no motif of {motif_length} elements is ever whole; take a "
+            "quantization that divides it"
+        )
+    if not 0 <= epistasis <= 3:
+        raise InputError(
+            f"epistasis must be from 0 to 3, beyond which more elements are worth less, got "
+            f"{epistasis}"
+        )
 
 
 def transitions(n_letters: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

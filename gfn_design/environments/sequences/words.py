@@ -35,7 +35,7 @@ def word_machine(words: Ints, levels: Ints, n_letters: int) -> WordMachine:
         n_letters: Of the alphabet.
 
     Raises:
-        InputError: There are too many words.
+        TooManyStatesError: There are too many words.
     """
     n, length = words.shape
     places = n_letters ** np.arange(length + 1)
@@ -46,7 +46,7 @@ def word_machine(words: Ints, levels: Ints, n_letters: int) -> WordMachine:
     beginnings = [np.unique(code) for code in codes[:-1]] if n else [np.zeros(1, dtype=np.int64)]
     offsets = np.cumsum([0, *map(len, beginnings)])
     if offsets[-1] > MAX_NODES:
-        raise InputError(
+        raise TooManyStatesError(
             f"{n:,} words take more than {MAX_NODES:,} nodes of an automaton; ask for fewer levels"
         )
     order = np.argsort(codes[-1])
