@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import re
+from functools import cache
 
 import pytest
 import torch
@@ -80,10 +81,16 @@ CONSTRAINTS = {
 TEXTS = {k: ["".join(x) for x in itertools.product("ACGT", repeat=k)] for k in range(3, 7)}
 
 
+@cache
+def those_that_meet(name, k):
+    return {text for text in TEXTS[k] if CONSTRAINTS[name][1](text)}
+
+
 def allowed(names, shortest, longest):
-    rules = [CONSTRAINTS[name][1] for name in names]
-    every = (text for k in range(shortest, longest + 1) for text in TEXTS[k])
-    return {text for text in every if all(rule(text) for rule in rules)}
+    lengths = range(shortest, longest + 1)
+    return set().union(
+        *(set.intersection(*(those_that_meet(n, k) for n in names)) for k in lengths)
+    )
 
 
 def finished(environment):
