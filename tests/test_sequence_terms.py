@@ -154,6 +154,42 @@ def test_mutants_have_an_exact_target(measured):
         data.make_reward(Sequence("protein", 10))
 
 
+def test_a_model_that_predicts_nothing_is_refused(tmp_path):
+    """Sixty mutants whose numbers are chance; of 60 whose numbers are not there is one."""
+    rng = np.random.default_rng(0)
+    for works in (False, True):
+        lines = ["mutations,y"]
+        for _ in range(60):
+            places = rng.choice(10, rng.integers(1, 4), replace=False)
+            changes = [(int(p), int(rng.choice([x for x in range(3) if x != p]))) for p in places]
+            value = -len(changes) if works else 0.0
+            lines.append(f"{written(changes)},{value + rng.normal(0, 0.2):.4f}")
+        path = tmp_path / f"{works}.csv"
+        path.write_text("\n".join(lines))
+        data = SequenceData([SequenceTerm(mutants=str(path), want="maximise -4..0")])
+        if works:
+            data.make_reward(Edits(WILD, 2))
+            assert float(data.remarks()[0].split("explains ")[1].split(" %")[0]) > 20
+        else:
+            with pytest.raises(
+                InputError, match=r"False\.csv: a model of 60 mutants predicts those"
+            ):
+                data.make_reward(Edits(WILD, 2))
+
+
+def test_what_is_only_to_be_more_is_not_refused(tmp_path, measured):
+    """No mutant reaches 9, and the best there are may be learned all the same."""
+    data = SequenceData([SequenceTerm(mutants=str(measured[0]), want="maximise 1..3.99")])
+    environment = Edits(WILD, 1, positions="9-10", letters="WY")
+    target = TransferTarget(data.automaton(environment))
+    assert not target.share_of_objects(target.automaton.all_hit)
+    target.check()
+    assert "as wanted by all: none, for the best" in "\n".join(of_parts(environment, data))
+    bound = SequenceData([SequenceTerm(mutants=str(measured[0]), want=">= 3.99 within 1")])
+    with pytest.raises(InputError, match="no sequence of 10 letters is as wanted"):
+        TransferTarget(bound.automaton(environment)).check()
+
+
 def test_the_script_makes_a_table_of_the_public_list(tmp_path):
     path = Path(__file__).parents[1] / "datasets" / "gfp" / "prepare.py"
     spec = spec_from_file_location("prepare_gfp", path)

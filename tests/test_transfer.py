@@ -500,8 +500,9 @@ def test_feasible_proposes_an_exponent(tables):
     assert f"of {1 / float(listed.square().sum()):,.0f} " in configured
 
 
-def test_feasible_by_chance_is_near_the_truth(tables):
+def test_feasible_by_chance_is_near_the_truth(tables, monkeypatch):
     """Where no automaton follows: 2,000 random walks, of objects with unequal chances."""
+    monkeypatch.setattr("gfn_design.runs.feasible.LISTED", 0)
     environment = Sequence("DNA", 6, "append", 4)
     mean = SequenceTerm(table=str(tables / "on.csv"), of="mean", want=">= 0.2 within 0.2")
     data = SequenceData([mean], exponent=3.0)
@@ -519,6 +520,21 @@ def test_feasible_by_chance_is_near_the_truth(tables):
     assert "none of the 2,000, so probably fewer than" in said
     with pytest.raises(InputError, match="FunctionData does not say what is as wanted"):
         [*feasible_lines(environment, FunctionData(lambda texts: [1.0] * len(texts)))]
+
+
+def test_feasible_looks_at_all_where_they_can_be_listed(tables):
+    """Where no automaton follows, and there are few."""
+    environment = Sequence("DNA", 5, "append", 4)
+    mean = SequenceTerm(table=str(tables / "on.csv"), of="mean", want=">= 0.2 within 0.2")
+    data = SequenceData([mean], exponent=3.0)
+    lines = "\n".join(feasible_lines(environment, data))
+    listed = target_of(environment, data)
+    good = data.as_wanted(environment, listed.objects).double()
+    assert "objects: 1,280, all of which were looked at" in lines
+    assert f"as wanted by all: {float(good.mean()):.3g} of them" in lines
+    rate = float(good @ listed.probability)
+    effective = 1 / float(listed.probability.square().sum())
+    assert f"exponent 3: {rate:.3g}, of {effective:,.0f}  (as configured)" in lines
 
 
 def feasible_lines(environment, data):

@@ -45,7 +45,15 @@ class EhrlichData(DataModule):
         spends = np.zeros(fits.shape, dtype=np.int64)
         hits = (worth == 1).numpy(force=True)[None, None]
         return RewardAutomaton(
-            following[None], log_reward[None], fits, ends, hits, ("the optimum",), spends, (0, 0)
+            following[None],
+            log_reward[None],
+            fits,
+            ends,
+            hits,
+            ("the optimum",),
+            spends,
+            (0, 0),
+            firm=(False,),
         )
 
     def as_wanted(self, environment: Environment, objects: Tensor) -> Tensor:

@@ -174,7 +174,7 @@ def _mutants(term: SequenceTerm, environment: Sequence | Edits) -> tuple[MutantV
     aside = f" ({n_aside:,} rows are no substitutions)" if n_aside else ""
     return MutantValue(model), (
         f"{term.title()}: fitted to {n:,} mutants{aside}; explains "
-        f"{100 * model.explained:.0f} % of the variance of a tenth set aside; "
+        f"{100 * model.explained:.0f} % of the variance of mutants set aside; "
         f"{int((choices & ~model.seen).sum()):,} of {int(choices.sum()):,} substitutions were "
         "never measured, and count as the mean at their place"
     )

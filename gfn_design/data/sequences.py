@@ -18,7 +18,7 @@ from gfn_design.environments.sequences.edits import Edits
 from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 from gfn_design.rewards.automaton import RewardAutomaton
-from gfn_design.rewards.desirability import limits, loosened
+from gfn_design.rewards.desirability import has_bounds, limits, loosened
 from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.motif_window import MotifWindow
 from gfn_design.rewards.programs import ProgramWorker
@@ -142,7 +142,8 @@ class SequenceData(ScoredData):
             return None
         score = self.score_of(environment)
         reward = Reward(score, self.exponent, self.scale)
-        return automaton_of(score, reward, environment.rules(), self.titles)
+        firm = [has_bounds(term.want) for term in self.terms]
+        return automaton_of(score, reward, environment.rules(), self.titles, firm)
 
     def as_wanted(self, environment: Environment, objects: Tensor) -> Tensor:
         score = self.score_of(environment)

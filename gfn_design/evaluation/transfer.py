@@ -112,7 +112,7 @@ class TransferTarget:
             InputError: None can.
         """
         automaton = self.automaton
-        if self.share_of_objects(automaton.all_hit):
+        if self.share_of_objects(automaton.bounds_met):
             return
         alone = [
             f"{name} {self.share_of_objects(hit):.3g}"

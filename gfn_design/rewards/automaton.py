@@ -27,6 +27,8 @@ class RewardAutomaton(NamedTuple):
         spends: ``int64[longest, letters]``, what a letter at a place costs, such as a substitution.
         budget: The least and the most that an object spends in all.
         first: The state that a sequence begins in.
+        firm: Whether each term has bounds that must be met, and not only a way to be better; none
+            said is all.
     """
 
     following: Ints
@@ -38,12 +40,21 @@ class RewardAutomaton(NamedTuple):
     spends: Ints
     budget: tuple[int, int]
     first: int = 0
+    firm: tuple[bool, ...] = ()
 
     @property
     def all_hit(self) -> Bools:
         """Whether a sequence is as all terms want: as `hits`, but for the first dimension."""
         every: Bools = np.logical_and.reduce(self.hits)
         return every
+
+    @property
+    def bounds_met(self) -> Bools:
+        """The same of the terms that are firm."""
+        firm = self.firm or (True,) * len(self.hits)
+        some = [hit for hit, must in zip(self.hits, firm, strict=True) if must]
+        met: Bools = np.logical_and.reduce([np.ones_like(self.hits[0]), *some])
+        return met
 
 
 Table = TypeVar("Table", bound=NDArray[Any])

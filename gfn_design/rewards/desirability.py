@@ -69,6 +69,12 @@ def limits(want: str) -> tuple[float, float]:
     return -math.inf, math.inf
 
 
+def has_bounds(want: str) -> bool:
+    """Whether a text asks for a range or a bound, and not only for more or less of something."""
+    text = want.strip().replace("≥", ">=").replace("≤", "<=")
+    return any(re.fullmatch(_FORMS[form], text) for form in ("range", "least", "most"))
+
+
 def loosened(want: str, amount: float) -> str:
     """The same wish, but content with more: its bounds moved by so many times what counts half.
 

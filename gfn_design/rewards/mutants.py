@@ -10,8 +10,11 @@ from gfn_design.errors import InputError
 from gfn_design.rewards.mutant_tables import Mutants
 from gfn_design.rewards.sequence_score import Summed
 
-RIDGE = 0.03  # of the squares of effects, beside the sum of squared errors
-HELD_OUT = 10  # one in so many is set aside, to see how well the others predict it
+RIDGES = (0.03, 0.3, 3.0)  # of the squares of effects, beside squared errors in units of variance
+MANY = 5000  # mutants, of which the least ridge is enough,
+HELD_OUT = 10  # and one in so many is set aside, to see how well the others predict it;
+FOLDS = 5  # of fewer each is, once
+FIRM = 1e-2  # how much the ends of the curve are held near those of the values
 STEPS = 150
 UNIT = 1 / 24  # of the sum: what an effect is rounded to, so that an automaton can follow it
 DEEPEST = -8.0  # an effect that is worse is as bad
@@ -41,9 +44,11 @@ class Bent(NamedTuple):
 def fit_mutants(mutants: Mutants, wild_type: Tensor, n_letters: int) -> Bent:
     """Fit effects that add up, and a curve that bends the sum (Otwinowski et al. 2018).
 
-    Least squares with a ridge, by L-BFGS from zero, so that the same table gives the same model.
-    What was never measured has the mean effect at its place, and if nothing was measured there,
-    the mean of all: nothing is good for not being known.
+    Least squares with a ridge, by L-BFGS from zero, so that the same table gives the same model; of
+    fewer than 5,000 mutants with the ridge that is best in five-fold cross-validation, of more a
+    tenth is set aside, to say how well it is predicted. What was never measured has the mean effect
+    at its place, and if nothing was measured there, the mean of all: nothing is good for not being
+    known.
 
     Args:
         mutants: What was measured.
@@ -51,7 +56,7 @@ def fit_mutants(mutants: Mutants, wild_type: Tensor, n_letters: int) -> Bent:
         n_letters: Of the alphabet.
 
     Raises:
-        InputError: There are too few.
+        InputError: There are too few, or they predict nothing of those set aside.
     """
     n, longest = len(mutants.values), len(wild_type)
     if n < LEAST:
@@ -61,38 +66,64 @@ def fit_mutants(mutants: Mutants, wild_type: Tensor, n_letters: int) -> Bent:
     codes = codes.masked_fill(torch.from_numpy(mutants.places < 0), nothing)
     values = torch.from_numpy(mutants.values)
     order = torch.from_numpy(np.random.default_rng(0).permutation(n))
-    test, train = order[: n // HELD_OUT], order[n // HELD_OUT :]
-    effects = torch.zeros(nothing, dtype=torch.float64, requires_grad=True)
-    ends = torch.quantile(values[train], torch.tensor([0.02, 0.98], dtype=torch.float64))
-    curve = torch.cat([torch.tensor([2.0], dtype=torch.float64), ends]).requires_grad_()
+    ridges, folds = (RIDGES, FOLDS) if n < MANY else (RIDGES[:1], 1)
+    size = n // (FOLDS if n < MANY else HELD_OUT)
+    explained = []
+    for ridge in ridges:
+        errors, spread = [], []
+        for fold in range(folds):
+            test = order[fold * size : (fold + 1) * size]
+            train = torch.cat([order[: fold * size], order[(fold + 1) * size :]])
+            model = _fitted(codes[train], values[train], nothing, ridge)
+            errors.append((_bent(codes[test], *model) - values[test]).square().sum())
+            spread.append((values[test] - values[train].mean()).square().sum())
+        explained.append(1 - float(sum(errors) / sum(spread)))
+    best = int(np.argmax(explained))
+    if explained[best] <= 0:
+        raise InputError(
+            f"a model of {n:,} mutants predicts those set aside no better than their mean does; "
+            "measure more of them, or others"
+        )
+    if n < MANY:  # what was set aside is learned from in the end
+        model, train = _fitted(codes, values, nothing, ridges[best]), order
+    effects, curve = model
+    seen = torch.zeros(nothing, dtype=torch.bool)
+    seen[codes[train][codes[train] < nothing]] = True
+    seen = seen.view(longest, n_letters)
+    table = effects.view(longest, n_letters).masked_fill(~seen, torch.nan)
+    of_place = table.nanmean(1, keepdim=True).nan_to_num(float(table.nanmean()))
+    table = table.where(seen, of_place)
+    table[torch.arange(longest), wild_type] = 0
+    start, low, high = curve.tolist()
+    return Bent(table, seen, start, low, high, explained[best])
 
-    def predicted(codes: Tensor) -> Tensor:
-        every = torch.cat([effects, effects.new_zeros(1)])
-        start, low, high = curve
-        return low + (high - low) * (start + every[codes].sum(1)).sigmoid()
+
+def _bent(codes: Tensor, effects: Tensor, curve: Tensor) -> Tensor:
+    """What a model says of mutants ``int64[n, most]``, whose last code changes nothing."""
+    every = torch.cat([effects, effects.new_zeros(1)])
+    start, low, high = curve
+    return low + (high - low) * (start + every[codes].sum(1)).sigmoid()
+
+
+def _fitted(codes: Tensor, values: Tensor, n_codes: int, ridge: float) -> tuple[Tensor, Tensor]:
+    """Effects ``float64[codes]``, and where the curve starts, and its ends."""
+    effects = torch.zeros(n_codes, dtype=torch.float64, requires_grad=True)
+    ends = torch.quantile(values, torch.tensor([0.02, 0.98], dtype=torch.float64))
+    curve = torch.cat([torch.tensor([2.0], dtype=torch.float64), ends]).requires_grad_()
+    variance = values.var(correction=0).clamp(min=1e-12)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        error = (predicted(codes[train]) - values[train]).square().sum()
-        loss = (error + RIDGE * effects.square().sum()) / len(train)
+        error = (_bent(codes, effects, curve) - values).square().sum() / variance
+        held = FIRM * len(values) * (curve[1:] - ends).square().sum() / variance
+        loss = (error + held + ridge * effects.square().sum()) / len(values)
         torch.autograd.backward(loss)
         return loss
 
     optimizer = torch.optim.LBFGS([effects, curve], max_iter=STEPS, line_search_fn="strong_wolfe")
     with torch.enable_grad():
         optimizer.step(closure)
-    with torch.no_grad():
-        error = (predicted(codes[test]) - values[test]).square().mean()
-        explained = 1 - float(error / values[test].var(correction=0))
-    seen = torch.zeros(nothing, dtype=torch.bool)
-    seen[codes[train][codes[train] < nothing]] = True
-    seen = seen.view(longest, n_letters)
-    table = effects.detach().view(longest, n_letters).masked_fill(~seen, torch.nan)
-    of_place = table.nanmean(1, keepdim=True).nan_to_num(float(table.nanmean()))
-    table = table.where(seen, of_place)
-    table[torch.arange(longest), wild_type] = 0
-    start, low, high = curve.tolist()
-    return Bent(table, seen, start, low, high, explained)
+    return effects.detach(), curve.detach()
 
 
 class MutantValue(Summed):

@@ -61,7 +61,7 @@ class Followed(NamedTuple):
 
 
 def automaton_of(
-    score: SequenceScore, reward: Reward, rules: Rules, names: list[str]
+    score: SequenceScore, reward: Reward, rules: Rules, names: list[str], firm: list[bool]
 ) -> RewardAutomaton | None:
     """What follows a score; None where a term is none that an automaton can follow.
 
@@ -70,6 +70,7 @@ def automaton_of(
         reward: Made of it.
         rules: Which sequences there are.
         names: Of the terms.
+        firm: Whether each has bounds.
 
     Raises:
         TooManyStatesError: The automaton would be too large.
@@ -107,6 +108,7 @@ def automaton_of(
         rules.spends,
         rules.budget,
         followed.first,
+        tuple(firm),
     )
     whole = reachable(whole) if rules.budget[1] else whole
     sums = whole.following.shape[1] * (len(whole.fits) + 1) * (rules.budget[1] + 1)

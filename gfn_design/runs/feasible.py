@@ -14,7 +14,8 @@ from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.environments.sequences.words import TooManyStatesError
 from gfn_design.errors import InputError
-from gfn_design.evaluation.by_chance import by_chance
+from gfn_design.evaluation.by_chance import Chance, by_chance
+from gfn_design.evaluation.exact import target_distribution
 from gfn_design.evaluation.transfer import TransferTarget, log_sums
 from gfn_design.rewards.automaton import RewardAutomaton
 
@@ -22,7 +23,8 @@ EXPONENTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # times the one that is configured
 HALF = 0.5  # of the samples are as wanted, by an exponent
 POINTS = 5  # of the curve between two of those, on which it is found
 LOOSENINGS = (*(0.25 * k for k in range(1, 9)), 3.0, 4.0, 6.0, 8.0)  # in what counts half
-DRAWN = 2000  # objects built at random, where there is no automaton
+LISTED = 2_000_000  # states up to which all objects are looked at, where there is no automaton;
+DRAWN = 2000  # else so many built at random
 FEW = 30  # of them, effectively, that tell nothing
 
 
@@ -65,10 +67,20 @@ def of_parts(environment: Environment, data: DataModule) -> Iterator[str]:
     except TooManyStatesError as error:
         yield f"what is exact is not known: {error}"
     yield from data.remarks()
+    n_states = environment.n_states
     if automaton is not None:
         yield from _exactly(automaton, environment, data)
+    elif n_states is not None and n_states <= LISTED and not data.asks_others:
+        listed = target_distribution(environment, lambda x: torch.zeros(len(x)).double()).objects
+        zeros = torch.zeros(len(listed), dtype=torch.float64)
+        yield f"objects: {len(listed):,}, all of which were looked at"
+        yield from _by_objects(Chance(listed, zeros), environment, data, len(listed))
     else:
-        yield from _by_chance(environment, data)
+        drawn = by_chance(environment, DRAWN)
+        effective = drawn.share(torch.ones(DRAWN))[1]
+        yield f"objects: about {_power(drawn.log_number())}, by {DRAWN:,} built at random"
+        yield f"(which tell as much as {effective:.0f} drawn evenly)"
+        yield from _by_objects(drawn, environment, data, effective)
 
 
 def _exactly(
@@ -85,6 +97,8 @@ def _exactly(
             TransferTarget(automaton).check()
         except InputError as error:
             raise InputError(f"{error}{_nearest(environment, data)}") from error
+        yield "as wanted by all: none, for the best that is asked for is beyond what there is"
+        return
     yield f"as wanted by all: {math.exp(both - size):.3g}, that is {_power(both)}"
 
     def rates(exponents: list[float]) -> list[Rate]:
@@ -149,28 +163,34 @@ def _nearest(environment: Environment, data: DataModule) -> str:
     return ""
 
 
-def _by_chance(environment: Environment, data: DataModule) -> Iterator[str]:
-    drawn = by_chance(environment, DRAWN)
+def _by_objects(
+    drawn: Chance, environment: Environment, data: DataModule, effective: float
+) -> Iterator[str]:
+    """Lines by objects that stand for all, or are all."""
+    n, all_of_them = len(drawn.objects), not drawn.log_weight.any()
     good = data.as_wanted(environment, drawn.objects)
     if good is None:
         raise InputError(
             f"{type(data).__name__} does not say what is as wanted, only how good objects are; "
             "take SequenceData or MoleculeData, whose terms have a want"
         )
-    share, effective = drawn.share(good)
-    yield f"objects: about {_power(drawn.log_number())}, by {DRAWN:,} built at random"
-    yield f"(which tell as much as {effective:.0f} drawn evenly)"
+    about = "" if all_of_them else "about "
     if not good.any():
         rarely = f", so probably fewer than {3 / effective:.2g} of all" if effective >= FEW else ""
-        yield f"as wanted by all: none of the {DRAWN:,}{rarely}, or none at all"
+        few = "" if all_of_them else f"{rarely}, or none at all"
+        yield f"as wanted by all: none of the {n:,}{few}"
         return
-    yield f"as wanted by all: about {share:.3g} of them"
+    yield f"as wanted by all: {about}{drawn.share(good)[0]:.3g} of them"
     log_reward = data.make_reward(environment)(drawn.objects).double()
 
     def rates(exponents: list[float]) -> list[Rate]:
         found = [drawn.share(good, log_reward * exponent) for exponent in exponents]
-        return [Rate(hits, effective, effective >= FEW) for hits, effective in found]
+        return [Rate(hits, some, all_of_them or some >= FEW) for hits, some in found]
 
+    if all_of_them:
+        yield "how often the exact target is as wanted, and how many objects it is as diverse as:"
+        yield from _ladder(rates, _exponent(data), lambda found: f"of {found.spread:,.0f}")
+        return
     yield "how often the target is as wanted, and by how many of those drawn, effectively:"
     yield from _ladder(rates, _exponent(data), _said)
 
