@@ -195,3 +195,9 @@ def test_a_default_step_can_be_read() -> None:
     places = [said[1].find(Path(path).stem) for path in READ]
     assert places[0] > -1
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))], ids=str)
+def test_no_page_waits_for_numbers(path: Path) -> None:
+    """No line is a word in capitals alone, as one leaves it where a table should come."""
+    assert not re.search(r"^[A-Z]{4,}$", path.read_text(), re.MULTILINE)
