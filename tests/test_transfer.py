@@ -137,6 +137,11 @@ def test_the_recursion_is_enumeration(tables, which, where):
     assert torch.equal(environment.encode(environment.decode(objects)), objects)
     assert np.array_equal(environment.letters_of(objects).numpy(), letters)
     assert np.array_equal(target.log_reward_of(letters), log_reward)
+    every, weight = environment.letters_of(listed.objects), listed.probability.numpy()
+    marginals = [
+        [weight @ (every[:, j] == x).numpy() for x in range(4)] for j in range(len(every.T))
+    ]
+    assert target.marginals() == pytest.approx(np.array(marginals), abs=1e-10)
 
 
 def target_of(environment, data):

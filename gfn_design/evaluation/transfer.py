@@ -133,6 +133,29 @@ class TransferTarget:
         counts = np.where(counted, 0.0, -np.inf)
         return float(np.exp(log_sums(self.automaton, [counts])[0] - self.log_size))
 
+    def marginals(self) -> Floats:
+        """How probable each letter is at each place: ``float64[longest, letters]``.
+
+        Of sequences of several lengths the letters of a place may add up to less than 1.
+        """
+        automaton, (_, most) = self.automaton, self.automaton.budget
+        n_states = automaton.following.shape[1]
+        found = np.zeros(automaton.fits.shape)
+        ways = np.zeros((most + 1, n_states))  # to come to each state, less a scale
+        ways[0, automaton.first], scale = 1.0, 0.0
+        for place in range(self.longest):
+            following, after = at(automaton.following, place), self.sums[place + 1]
+            then = np.zeros_like(ways)
+            for letter in automaton.fits[place].nonzero()[0]:
+                to, spent = following[:, letter], int(automaton.spends[place, letter])
+                for before in range(most + 1 - spent):
+                    found[place, letter] += ways[before] @ after[before + spent][to]
+                    then[before + spent] += np.bincount(to, ways[before], n_states)
+            found[place] *= np.exp(scale + self._scales[place + 1] - self.log_z)
+            largest = float(then.max()) or 1.0
+            ways, scale = then / largest, scale + float(np.log(largest))
+        return found
+
     def sample(self, n: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
         """Independent objects of the target, and log R of each.
 
