@@ -5,6 +5,7 @@ shares of anything that the automaton can tell, at any length, and so a distance
 whatever policy has probabilities of its own (no other has them beyond enumeration).
 """
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -15,8 +16,6 @@ from gfn_design.errors import InputError
 from gfn_design.rewards.automaton import RewardAutomaton, at
 
 Floats = NDArray[np.float64]
-
-
 AT_ONCE = 8  # sums that are found together, for each of which a table of all states is read once
 
 
@@ -34,27 +33,42 @@ def log_sums(automaton: RewardAutomaton, log_weights: list[Floats]) -> list[floa
 
 
 def _log_sums(automaton: RewardAutomaton, log_weights: list[Floats]) -> list[float]:
+    *_, (sums, scale) = _backwards(automaton, np.stack(log_weights, 2))
+    with np.errstate(divide="ignore"):
+        logs: list[float] = (np.log(sums[0, automaton.first]) + scale).tolist()
+    return logs
+
+
+def _backwards(automaton: RewardAutomaton, log_weights: Floats) -> Iterator[tuple[Floats, Floats]]:
+    """Sums over all ways to go on, from the last place to the first; the recursion itself.
+
+    Args:
+        automaton: Follows objects.
+        log_weights: ``float64[longest + 1 or 1, states, weights]``, in nats.
+
+    Yields:
+        Sums ``float64[spent, states, weights]``, and the log of a scale that each weight's have in
+        common, ``float64[weights]``.
+    """
     longest, (least, most) = len(automaton.fits), automaton.budget
-    top = np.array([max(float(weight.max()), -1e300) for weight in log_weights])
-    weight = np.exp(np.stack(log_weights, 2) - top)  # [places, states, weights]
+    top = np.maximum(log_weights.max((0, 1)), -1e300)  # finite, of what counts nothing
+    weight = np.exp(log_weights - top)
     enough = (np.arange(most + 1) >= least)[:, None, None]
-    after = enough * (at(weight, longest) * automaton.ends[-1][:, None])
-    scale = top.copy()
+    sums, scale = enough * (at(weight, longest) * automaton.ends[-1][:, None]), top
+    yield sums, scale
     for place in reversed(range(longest)):
         following, ends = at(automaton.following, place), automaton.ends[place]
-        total = np.zeros((most + 1, len(following), len(log_weights)))
+        total = np.zeros((most + 1, len(following), len(top)))
         if ends.any():
             total += enough * (at(weight, place) * ends[:, None]) * np.exp(top - scale)
         for letter in automaton.fits[place].nonzero()[0]:
             spent = int(automaton.spends[place, letter])
             for before in range(most + 1 - spent):
-                total[before] += after[before + spent][following[:, letter]]
+                total[before] += sums[before + spent].take(following[:, letter], 0)
         largest = total.max((0, 1))
         largest[largest == 0] = 1.0
-        after, scale = total / largest, scale + np.log(largest)
-    with np.errstate(divide="ignore"):
-        logs: list[float] = (np.log(after[0, automaton.first]) + scale).tolist()
-    return logs
+        sums, scale = total / largest, scale + np.log(largest)
+        yield sums, scale
 
 
 class TransferTarget:
@@ -69,36 +83,16 @@ class TransferTarget:
 
     def __init__(self, automaton: RewardAutomaton) -> None:
         self.automaton = automaton
-        # Less a scale that the sums of a place have in common.
-        self.sums, self._scales = self._backwards(automaton.log_reward)
+        places = [*_backwards(automaton, automaton.log_reward[..., None])][::-1]
+        # Over all ways to go on, ``[spent, states]`` for each place, less a scale of the place.
+        self.sums = [sums[..., 0] for sums, _ in places]
+        self._scales = [float(scale[0]) for _, scale in places]
         self.log_z = float(np.log(self.sums[0][0, automaton.first])) + self._scales[0]
 
     @property
     def longest(self) -> int:
         """Letters of the longest sequence."""
         return len(self.automaton.fits)
-
-    def _backwards(self, log_weight: Floats) -> tuple[list[Floats], list[float]]:
-        """Sums over all ways to go on, ``[spent, states]`` for each place, and their scales."""
-        automaton = self.automaton
-        top = float(log_weight.max())
-        weight = np.exp(log_weight - top)
-        least, most = automaton.budget
-        enough = np.arange(most + 1)[:, None] >= least
-        sums = [enough * (at(weight, self.longest) * automaton.ends[-1])]
-        scales = [top]
-        for place in reversed(range(self.longest)):
-            following, after = at(automaton.following, place), sums[-1]
-            stops = at(weight, place) * automaton.ends[place] * np.exp(top - scales[-1])
-            total = enough * stops if stops.any() else np.zeros((most + 1, len(following)))
-            for letter in automaton.fits[place].nonzero()[0]:
-                spent = int(automaton.spends[place, letter])
-                for before in range(most + 1 - spent):
-                    total[before] += after[before + spent][following[:, letter]]
-            largest = float(total.max()) or 1.0
-            sums.append(total / largest)
-            scales.append(scales[-1] + float(np.log(largest)))
-        return sums[::-1], scales[::-1]
 
     @cached_property
     def log_size(self) -> float:
