@@ -93,8 +93,11 @@ def stepper(made: GFlowNet, context=nullcontext) -> Step:
     optimizer = made.configure_optimizers()
 
     def step() -> int:
-        if context in (nullcontext, shorter_products) and (
-            loop := made.engine.loop_of(made, optimizer)
+        loops = made.engine.loops
+        if (
+            context in (nullcontext, shorter_products)
+            and loops
+            and (loop := loops.of(made, optimizer))
         ):
             batches = min(made.engine.batches_per_step, loop.room(0.05))
             with context():

@@ -95,8 +95,9 @@ def prepare(task):
             module.tally.draws += 1
 
     def step(n):
+        loops = module.engine.loops
         while n:
-            if loop := module.engine.loop_of(module, optimizer):
+            if loops and (loop := loops.of(module, optimizer)):
                 batches = min(n, module.engine.batches_per_step, loop.room(SECONDS))
                 loop.run(module.next_noise(batches), module.tally, lambda: None)
                 n -= batches
@@ -124,7 +125,8 @@ class Turns(Callback):
     def on_train_batch_end(self, trainer, *_):
         now = perf_counter()
         if self.until is None:  # all is compiled and warm after a second
-            if self.module.engine.looping and not self.module.engine.loop:
+            loops = self.module.engine.loops
+            if loops and not loops.given_up and not loops.loop:
                 return
             self.steps = self.steps or trainer.global_step
             if self.steps == trainer.global_step:
