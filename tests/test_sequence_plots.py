@@ -21,7 +21,7 @@ from gfn_design import (
 from gfn_design.results import plots
 from gfn_design.results.alignment import GAP
 from gfn_design.results.candidates import draw_candidates
-from gfn_design.results.sequence_plots import draw_logo, lined_up, plot_on_off
+from gfn_design.results.sequence_plots import draw_changes, draw_logo, lined_up, plot_on_off
 
 
 def table_of(folder, alphabet, name="own", width=3, seed=0):
@@ -108,3 +108,13 @@ def test_on_and_off_target_are_drawn(tmp_path):
     assert ax.get_title() == f"{good} of {len(texts)} candidates meet both limits (dashed)"
     longer = SequenceTerm(table=table_of(tmp_path, "ACGT", "longer", width=4), want=">= 0.5")
     assert SequenceData([on, longer]).on_off(environment, texts) is None
+
+
+@pytest.mark.filterwarnings("ignore")  # logomaker's own use of pandas
+def test_of_a_long_wild_type_the_changed_places_are_shown():
+    wild = "ACGT" * 15
+    texts = [wild[:4] + "C" + wild[5:]] * 3 + [wild[:4] + "G" + wild[5:40] + "T" + wild[41:]]
+    ax = plots.axes()
+    draw_changes(texts, Edits(wild, 2, alphabet="DNA"), ax)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["A5", "A41"]
+    assert ax.get_ylim()[1] >= 100  # of four designs all change the fifth letter

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gfn_design.environments.sequences.edits import Edits
 from gfn_design.environments.sequences.letters import ALPHABETS
 from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.results.alignment import GAP, aligned, merged, other_strand
 from gfn_design.results.candidates import Candidate
+from gfn_design.results.plots import axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from gfn_design.designer import Designer
 
 LOGO_CANDIDATES = 100  # the best ones, which a logo is made of
+CHANGED_PLACES = 30  # of a wild type, the most frequent ones, in a picture
+LONGEST_WHOLE = 40  # letters; of longer wild types the changed places alone are shown
 
 
 class LinedUp(NamedTuple):
@@ -75,9 +79,49 @@ def _strands_alike(texts: list[str], module: "Designer") -> bool:
     return both[0].allclose(both[1], atol=1e-4)
 
 
-def plot_logo(candidates: list[Candidate], module: "Designer", ax: "Axes") -> None:
-    """A sequence logo of the best candidates, lined up; see `lined_up` and `draw_logo`."""
-    draw_logo(lined_up(candidates, module), module.environment.symbols, ax)
+def plot_logo(candidates: list[Candidate], module: "Designer", ax: "Axes | None" = None) -> "Axes":
+    """A sequence logo of the best candidates, lined up; of a long wild type, what was changed.
+
+    See `lined_up` and `draw_logo`, or `draw_changes`.
+
+    Args:
+        candidates: Best first.
+        module: That drew them.
+        ax: Where it is drawn; None makes one of a fitting width.
+    """
+    environment = module.environment
+    if isinstance(environment, Edits) and environment.length > LONGEST_WHOLE:
+        ax = ax or axes(11.0, 3.0)
+        draw_changes([c.text for c in candidates[:LOGO_CANDIDATES]], environment, ax)
+        return ax
+    shown = lined_up(candidates, module)
+    ax = ax or axes(max(6.5, min(24.0, 0.5 * len(shown.lines[0]))), 2.5)
+    draw_logo(shown, environment.symbols, ax)
+    return ax
+
+
+def draw_changes(texts: list[str], environment: Edits, ax: "Axes") -> None:
+    """How many of some sequences have which new letter, at the places that most of them change.
+
+    The letters of the wild type stand below, with their numbers.
+    """
+    import logomaker
+    import pandas
+
+    wild, symbols = environment.wild_type, environment.symbols
+    letters = np.array([list(text) for text in texts])
+    is_new = letters != np.array(list(wild))
+    often = np.argsort(-is_new.sum(0), kind="stable")[:CHANGED_PLACES]
+    places = sorted(int(place) for place in often if is_new[:, place].any())
+    shares = [[100 * (is_new[:, p] & (letters[:, p] == s)).mean() for s in symbols] for p in places]
+    table = pandas.DataFrame(np.array(shares).reshape(-1, len(symbols)), columns=list(symbols))
+    ax.set_title(f"what the {len(texts)} best candidates change")
+    ax.set_ylabel("% of them")
+    ax.set_xlabel("place and letter of the wild type")
+    if places:
+        logomaker.Logo(table, ax=ax, color_scheme=_colours(symbols))
+        labels = [f"{wild[place]}{place + 1}" for place in places]
+        ax.set_xticks(range(len(places)), labels, rotation=90 if len(places) > 12 else 0)
 
 
 def draw_logo(shown: LinedUp, symbols: tuple[str, ...], ax: "Axes") -> None:
@@ -91,9 +135,8 @@ def draw_logo(shown: LinedUp, symbols: tuple[str, ...], ax: "Axes") -> None:
     frequency = (counts + 1e-9) / (total + 1e-9 * size)
     entropy = -(frequency * np.log2(frequency)).sum(1, keepdims=True)
     bits = frequency * (np.log2(size) - entropy) * total / len(letters)
-    colours = {"ACGT": "classic", "ACGU": "classic", ALPHABETS["protein"]: "chemistry"}
-    scheme = colours.get("".join(symbols), "skylign_protein")
-    logomaker.Logo(pandas.DataFrame(bits, columns=list(symbols)), ax=ax, color_scheme=scheme)
+    table = pandas.DataFrame(bits, columns=list(symbols))
+    logomaker.Logo(table, ax=ax, color_scheme=_colours(symbols))
     every = 1 if len(bits) <= 40 else 5
     places = range(0, len(bits), every)
     ax.set_xticks(list(places), [str(i + 1) for i in places])
@@ -103,6 +146,12 @@ def draw_logo(shown: LinedUp, symbols: tuple[str, ...], ax: "Axes") -> None:
         ylim=(0, np.log2(size)),
         title=shown.title,
     )
+
+
+def _colours(symbols: tuple[str, ...]) -> str:
+    """What logomaker calls the colours of these letters."""
+    known = {"ACGT": "classic", "ACGU": "classic", ALPHABETS["protein"]: "chemistry"}
+    return known.get("".join(symbols), "skylign_protein")
 
 
 def plot_on_off(found: "OnOff", ax: "Axes") -> None:

@@ -52,11 +52,9 @@ def _draw(run: Run, evaluation: Evaluation, candidates: list[Candidate], folder:
         plots.save(ax, folder / "curve.png")
     environment = run.module.environment
     if environment.symbols and not environment.separator and candidates:
-        shown = sequence_plots.lined_up(candidates, run.module)
-        ax = plots.axes(max(6.5, min(24.0, 0.5 * len(shown.lines[0]))), 2.5)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # logomaker's own use of pandas
-            sequence_plots.draw_logo(shown, environment.symbols, ax)
+            ax = sequence_plots.plot_logo(candidates, run.module)
         plots.save(ax, folder / "logo.png")
         texts = [candidate.text for candidate in candidates]
         if (on_off := run.module.data.on_off(environment, texts)) is not None:
