@@ -4,12 +4,15 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from gfn_design import command_line_data
 from gfn_design.errors import InputError
 
 EPILOG = """\
 examples:
   gfn-design demo
   gfn-design demo molecules
+  gfn-design data measured.csv --value "IC50 (nM)" --to pIC50
+  gfn-design proxy measured_clean.csv
   gfn-design configs
   gfn-design fit --config six6/rl_u --output runs/six6
   gfn-design fit --config six6/rl_u --trainer.max_steps 500 --model.batches.size=64
@@ -220,6 +223,7 @@ def _configs(command: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = {
+    **command_line_data.COMMANDS,
     "fit": (_fit, "train a GFlowNet into a folder; on the same folder, go on"),
     "finetune": (_finetune, "train the policy of a run on a new reward, into a new folder"),
     "sample": (_sample, "draw distinct candidates from a run, best first"),

@@ -11,6 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from gfn_design import commands_data
 from gfn_design.config import build_section, describe, load, read
 from gfn_design.config import check as check_config
 from gfn_design.config.check import Object
@@ -282,6 +283,8 @@ def check(options: argparse.Namespace, overrides: Overrides) -> int:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace, Overrides], int]] = {
+    "data": commands_data.data,
+    "proxy": commands_data.proxy,
     "fit": fit,
     "finetune": finetune,
     "sample": sample,

@@ -6,22 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gfn_design.errors import InputError
+from gfn_design.files.columns import NAMES, SEQUENCES, SMILES, place_of, reads
+from gfn_design.files.structures import Unusable, clean_structure
 from gfn_design.files.tables import write_table
 from gfn_design.files.texts import SEPARATORS, plain, read_text, rows
 from gfn_design.files.whole import whole_files
 
-SMILES = (
-    *("smiles", "canonicalsmiles", "isomericsmiles", "cxsmiles", "smi", "structure", "molecule"),
-    *("mol", "smilesstring", "compoundsmiles", "compoundstructure", "ligandsmiles", "rdkitsmiles"),
-    *("structuresmiles", "smilescanonical"),
-)
-SEQUENCES = ("object", "sequence", "seq", "design", "text", "kmer", "site", "oligo", "peptide")
-NAMES = (
-    *("name", "id", "compound", "compoundid", "compoundname", "moleculename", "title", "chemblid"),
-    *("moleculechemblid", "identifier", "code"),
-)
 TABLES = (".csv", ".tsv", ".tab")
-LOOKED_AT = 50  # cells that tell whether a column holds SMILES
 
 
 class Row(NamedTuple):
@@ -109,7 +100,7 @@ def read_molecules(path: Path, column: str | None = None) -> Read:
     from rdkit import rdBase
 
     with rdBase.BlockLogs():
-        found = _cleaned(_listed(path, column, SMILES, _reads))
+        found = _cleaned(_listed(path, column, SMILES, reads))
     if not found.rows:
         first = found.aside[0] if found.aside else None
         more = f"; the first row, '{first.text[:60]}', {first.reason}" if first else ""
@@ -180,7 +171,7 @@ def _of_table(
     table = list(rows(text, path))
     header, body = (table[0].cells, table[1:]) if table else ([], [])
     names = [plain(name) for name in header]
-    place = _place(names, header, column, usual, body, holds, path)
+    place = place_of(header, column, usual, body, holds, path)
     is_named = column is not None or not table or names[place] in usual
     if not is_named and (holds is None or holds(header[place].strip())):
         body = table  # whose first row is no header
@@ -195,70 +186,16 @@ def _of_table(
     return found
 
 
-def _place(
-    names: list[str],
-    header: list[str],
-    column: str | None,
-    usual: Sequence[str],
-    body: Sequence[tuple[int, list[str]]],
-    holds: Callable[[str], bool] | None,
-    path: Path,
-) -> int:
-    """Which column is meant."""
-    shown = ", ".join(repr(name) for name in header)
-    if column is not None:
-        if plain(column) in names:
-            return names.index(plain(column))
-        raise InputError(f"{path}: has no column '{column}'; its columns are {shown}")
-    found = next((names.index(name) for name in usual if name in names), None)
-    if found is not None:
-        return found
-    if holds is None:
-        return 0
-    for place in range(len(names)):
-        cells = [
-            c[place].strip() for _, c in body[:LOOKED_AT] if place < len(c) and c[place].strip()
-        ]
-        good = [cell for cell in cells if not cell.isdigit() and holds(cell)]
-        if cells and len(good) > len(cells) / 2:
-            return place
-    raise InputError(
-        f"{path}: has no column of SMILES; its columns are {shown}; name the one that is meant, "
-        "as in --column NAME"
-    )
-
-
-def _reads(text: str) -> bool:
-    from rdkit import Chem, rdBase
-
-    with rdBase.BlockLogs():
-        return Chem.MolFromSmiles(text) is not None
-
-
 def _cleaned(listed: list[Row]) -> Read:
-    from rdkit import Chem
-
     good: list[Row] = []
     aside: list[SetAside] = []
     salts = 0
     for row in listed:
-        if not row.text:
-            aside.append(SetAside(row.line, "", "no structure", "add one, or leave it out"))
+        cleaned = clean_structure(row.text)
+        if isinstance(cleaned, Unusable):
+            aside.append(SetAside(row.line, row.text, cleaned.reason, cleaned.remedy))
             continue
-        molecule = Chem.MolFromSmiles(row.text)
-        if molecule is None or not molecule.GetNumAtoms():
-            remedy = "mend the SMILES: valences, brackets, ring numbers"
-            aside.append(SetAside(row.line, row.text, "is not a SMILES that RDKit reads", remedy))
-            continue
-        if any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
-            reason = "has an open position (*), so it is no whole molecule"
-            aside.append(SetAside(row.line, row.text, reason, "say what is there"))
-            continue
-        parts = Chem.GetMolFrags(molecule, asMols=True)
-        text = row.text
-        if len(parts) > 1:
-            salts += 1
-            text = Chem.MolToSmiles(max(parts, key=lambda part: part.GetNumHeavyAtoms()))
-        name = row.name if row.name != row.text else text
-        good.append(Row(text, name, row.line))
+        salts += cleaned.is_salt
+        name = row.name if row.name != row.text else cleaned.smiles
+        good.append(Row(cleaned.smiles, name, row.line))
     return Read(good, aside, salts)

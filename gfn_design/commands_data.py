@@ -1,0 +1,81 @@
+"""What the commands do that begin from a table of measurements."""
+
+import argparse
+from pathlib import Path
+
+from gfn_design.errors import InputError
+
+Overrides = list[tuple[str, str]]
+
+
+def data(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Clean a table of measurements, and say whether there is anything to learn."""
+    from gfn_design.files.measured import write_measured
+    from gfn_design.files.measurements import Asked, read_measurements
+    from gfn_design.files.objects import write_whole_aside
+    from gfn_design.proxies.fit import data_of
+    from gfn_design.proxies.telling import about_table, learnable
+
+    source: Path = options.table
+    path = options.output or source.with_name(f"{stem(source)}_clean.csv")
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"{path}: the table is written as CSV; give --output a name in .csv")
+    if path.resolve() == source.resolve():
+        raise InputError(f"{path}: is the table itself; choose another --output")
+    asked = Asked(
+        options.column, options.value, options.to, options.unit, options.kind, options.strands
+    )
+    measured = read_measurements(source, asked)
+    read = data_of(measured, options.strands)
+    aside = path.with_name(f"{stem(source)}_set_aside.csv")
+    for line in about_table(measured, read, aside):
+        print(line)
+    if measured.aside:
+        write_whole_aside(measured.aside, aside)
+    write_measured(measured, read.groups, path)
+    print(learnable(read))
+    print(f"written: {path}")
+    print(f"next: gfn-design proxy {path}")
+    return 0
+
+
+def proxy(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Learn to predict what was measured, and say how far that can be trusted."""
+    from gfn_design.files.measurements import Asked, read_measurements
+    from gfn_design.files.tables import write_table
+    from gfn_design.files.whole import whole_files
+    from gfn_design.proxies.fit import fit_proxy
+    from gfn_design.proxies.telling import about_proxy, held_out_table, of_model
+    from gfn_design.results.proxy_plots import plot_proxy
+
+    source: Path = options.table
+    folder: Path = options.output or source.with_name(
+        f"{stem(source).removesuffix('_clean')}_proxy"
+    )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; choose another --output")
+    asked = Asked(options.column, options.value, None, None, options.kind, options.strands)
+    measured = read_measurements(source, asked)
+    print(f"{len(measured.rows):,} objects; each model on held-out groups:", flush=True)
+    fitted = fit_proxy(
+        measured,
+        source,
+        options.strands,
+        say=lambda *found: print(of_model(*found), flush=True),
+        anyway=options.anyway,
+    )
+    for line in about_proxy(fitted):
+        print(line)
+    names = ("proxy.safetensors", "held_out.csv", "held_out.png")
+    with whole_files(folder) as part:
+        fitted.proxy.save(part / names[0])
+        write_table(part / names[1], held_out_table(fitted))
+        plot_proxy(fitted).savefig(part / names[2])
+    print("written:", ", ".join(str(folder / name) for name in names))
+    print(f"use it as a term: {{proxy: {folder / names[0]}, want: '>= ...'}}")
+    return 0
+
+
+def stem(path: Path) -> str:
+    """The name of a file without its endings."""
+    return path.name.split(".")[0]
