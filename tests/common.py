@@ -1,5 +1,10 @@
 """What many tests build: a module, of options by their own names."""
 
+import os
+from pathlib import Path
+
+import pytest
+
 from gfn_design import (
     Batches,
     GFlowNet,
@@ -71,3 +76,10 @@ def model_of(environment, objective, *networks, kind=GFlowNet, exact_limit=None,
 def section(model):
     """The model section of a configuration, of options by their own names."""
     return upgraded({"model": model})["model"]
+
+
+def data_at(name):
+    """A file of the public data, or the test is skipped."""
+    if not os.environ.get("GFN_DESIGN_DATA"):
+        pytest.skip("GFN_DESIGN_DATA names no folder with the public data")
+    return Path(os.environ["GFN_DESIGN_DATA"], name)

@@ -353,7 +353,7 @@ def test_a_table_of_one_strand_and_with_gaps_is_completed(tmp_path):
     [
         (
             lambda: SequenceTerm(),
-            "needs one of table, factor, property, mutants, function and command",
+            "needs one of table, factor, property, mutants, function, command and proxy",
         ),
         (lambda: SequenceTerm(property="weight"), "is no property of sequences"),
         (lambda: SequenceTerm(factor="FOXA1", want="good"), "want of FOXA1: 'good' does not say"),

@@ -13,13 +13,16 @@ from torch import Tensor, nn
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
+from gfn_design.proxies.proxy import Proxy
 from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.programs import ProgramWorker
+from gfn_design.rewards.proxy_values import means, more_columns
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.scorer import Scorer
 from gfn_design.rewards.sources import content_of, content_of_function, name_of
 
 _log = logging.getLogger(__name__)
+MEASURED = 2048  # objects that proxies are asked of in an evaluation
 
 
 class ScoredData(DataModule):
@@ -27,12 +30,14 @@ class ScoredData(DataModule):
 
     Attributes:
         scorers: Who is asked.
+        proxies: Models of measurements that are among them.
     """
 
     def __init__(self, scorers: list[Scorer]) -> None:
         super().__init__()
         self.asks_others = bool(scorers)
         self.scorers = scorers
+        self.proxies: list[Proxy] = []
 
     def counts(self) -> dict[str, float]:
         """How many texts were scored, not counting those known from before, and how many failed."""
@@ -42,6 +47,34 @@ class ScoredData(DataModule):
             "scored": float(max(scorer.scored for scorer in self.scorers)),
             "failed": float(sum(scorer.failures for scorer in self.scorers)),
         }
+
+    def measure(
+        self, environment: Environment, objects: Tensor, probability: Tensor, wanted: Tensor | None
+    ) -> dict[str, float]:
+        """What both models of each proxy expect of what is built, and how near the data it is."""
+        if not self.proxies:
+            return {}
+        # As many as if they were drawn, but at equal distances: the same of samples that are few.
+        upto = probability.double().cpu().cumsum(0)
+        points = (torch.arange(MEASURED, dtype=torch.float64) + 0.5) / MEASURED * upto[-1]
+        rows, times = torch.searchsorted(upto, points).unique(return_counts=True)
+        texts = written(environment)(objects[rows.to(objects.device)])
+        some = [i for i, text in enumerate(texts) if text]
+        found: dict[str, float] = {}
+        for proxy in self.proxies if some else ():
+            found |= means(proxy, [texts[i] for i in some], times[some].tolist())
+        return found
+
+    def proxy_columns(self, texts: Numbers[str]) -> dict[str, list[str]]:
+        """What files say of objects that proxies were asked of; nothing of the empty text."""
+        some = [i for i, text in enumerate(texts) if text]
+        columns: dict[str, list[str]] = {}
+        for proxy in self.proxies:
+            for name, cells in more_columns(proxy, [texts[i] for i in some]).items():
+                columns[name] = [""] * len(texts)
+                for i, cell in zip(some, cells, strict=True):
+                    columns[name][i] = cell
+        return columns
 
     def keep_in(self, folder: Path) -> None:
         for scorer in self.scorers:

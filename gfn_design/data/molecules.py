@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gfn_design.data.functions import ScoredData
+from gfn_design.data.proxy_terms import check_titles, proxies_of, with_domains
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.rewards.desirability import Desirability, combined, desirability, limits
@@ -21,6 +22,7 @@ from gfn_design.rewards.properties import (
     property_name,
     usual_want,
 )
+from gfn_design.rewards.proxy_values import ProxyValues, Use, check_kind, column_of, opened
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.scorer import Scorer
 from gfn_design.rewards.sources import content_of, content_of_function, name_of
@@ -43,7 +45,12 @@ class Term:
         reference: SMILES of the molecule that similarity compares with.
         function: Instead of a property: from a list of SMILES to one number each.
         command: Instead of a property: a program that reads SMILES, one a line, and writes numbers.
-        name: Of the term in files; None takes that of the property, the function or the program.
+        proxy: Instead of a property: the file of a model of measurements, which `gfn-design proxy`
+            wrote.
+        use: Of a proxy: ``low``, ``mean`` or ``high`` of the interval that holds 80 of 100
+            measurements, or ``similarity`` to the nearest measured molecule.
+        domain: Of a proxy: also want molecules similar enough to measured ones for it to be asked.
+        name: Of the term in files; None takes that of the property, the function, ...
     """
 
     property: str | None = None
@@ -52,11 +59,17 @@ class Term:
     reference: str | None = None
     function: Callable[[list[str]], Numbers[float]] | None = None
     command: str | None = None
+    proxy: str | None = None
+    use: Use = "low"
+    domain: bool = True
     name: str | None = None
 
     def __post_init__(self) -> None:
-        if sum(x is not None for x in (self.property, self.function, self.command)) != 1:
-            raise InputError("a term needs one of property, function and command")
+        kinds = (self.property, self.function, self.command, self.proxy)
+        if sum(x is not None for x in kinds) != 1:
+            raise InputError("a term needs one of property, function, command and proxy")
+        if self.proxy is None and (self.use, self.domain) != ("low", True):
+            raise InputError("'use' and 'domain' go with a proxy")
         title = self.title()
         if self.reference is not None and (self.property or "").lower() != "similarity":
             raise InputError(f"a reference goes with similarity, not with {title}")
@@ -72,6 +85,8 @@ class Term:
             return property_name(self.property)
         if self.function is not None:
             return name_of(self.function).rpartition(":")[2]
+        if self.proxy is not None:
+            return column_of(self.proxy, self.use)
         return str(self.command).split()[0]
 
     def wanted(self) -> str:
@@ -145,36 +160,16 @@ class MoleculeData(ScoredData):
             raise InputError("there are no terms; say what is wanted, as in {property: QED}")
         if combine not in ("product", "sum"):
             raise InputError(f"combine must be product or sum, got '{combine}'")
+        terms = with_domains(terms)
         titles = [term.title() for term in terms]
-        if twice := [x for i, x in enumerate(titles) if x in titles[:i]]:
-            raise InputError(f"two terms are called {twice[0]}; give one of them another name")
-        if taken := [x for x in titles if x in TAKEN]:
-            raise InputError(
-                f"'{taken[0]}' is a column of candidates.csv already; give that term another name"
-            )
-        asked: list[tuple[list[int], Scorer]] = []  # with the places of its terms
+        check_titles(titles, TAKEN)
         rest = (retries, failed, cache_size)
-        known = [i for i, term in enumerate(terms) if term.property is not None]
-        if known:
-            properties = [(str(terms[i].property), terms[i].reference or "") for i in known]
-            find = PropertyValues(properties)  # here in any case, for it refuses what is unknown
-            limit = timeout if n_workers else None
-            workers = function_workers(find, n_workers, limit, {"properties": properties})
-            asked.append((known, Scorer("RDKit", workers, len(known), *rest)))
-        for i, term in enumerate(terms):
-            if term.function is not None:
-                workers = function_workers(term.function, n_workers, timeout)
-                who = content_of_function(term.function)
-                scorer = Scorer(name_of(term.function), workers, None, *rest, budget, who)
-                asked.append(([i], scorer))
-            elif term.command is not None:
-                worker = ProgramWorker(term.command, timeout)
-                who = content_of(term.command)
-                asked.append(([i], Scorer(f"'{term.command}'", [worker], None, *rest, budget, who)))
+        asked = _scorers(terms, n_workers, timeout, rest, budget)
         super().__init__([scorer for _, scorer in asked])
         self.terms, self.titles, self.combine = terms, titles, combine
         self.exponent, self.scale, self.minimum = exponent, scale, minimum
         self._asked, self._wanted = asked, [term.desirability() for term in terms]
+        self.proxies = [opened(path) for path in proxies_of(terms)]
 
     def prepare_data(self) -> None:
         names = [property_name(term.property) for term in self.terms if term.property is not None]
@@ -186,6 +181,8 @@ class MoleculeData(ScoredData):
     def make_reward(self, environment: Environment) -> Reward:
         if not environment.molecules:
             raise InputError(f"MoleculeData needs molecules, got {environment.describe()}")
+        for path in proxies_of(self.terms):
+            check_kind(path, "molecules", "molecules")
         return Reward(MoleculeScore(environment, self), self.exponent, self.scale, self.minimum)
 
     def values(self, smiles: Numbers[str]) -> Tensor:
@@ -221,10 +218,45 @@ class MoleculeData(ScoredData):
         own = type(environment).smiles is not Environment.smiles
         smiles = environment.smiles(environment.encode(texts)) if own else texts
         values = self.values(smiles).T.tolist()
-        return {
+        found = {
             title: ["" if math.isnan(x) else f"{x:.6g}" for x in column]
             for title, column in zip(self.titles, values, strict=True)
         }
+        return found | self.proxy_columns(smiles)
+
+
+def _scorers(
+    terms: list[Term],
+    n_workers: int,
+    timeout: float | None,
+    rest: tuple[int, Literal["stop", "floor"], int],
+    budget: int | None,
+) -> list[tuple[list[int], Scorer]]:
+    """Who is asked for the values of terms, with the places of these."""
+    asked: list[tuple[list[int], Scorer]] = []
+    known = [i for i, term in enumerate(terms) if term.property is not None]
+    limit = timeout if n_workers else None
+    if known:
+        properties = [(str(terms[i].property), terms[i].reference or "") for i in known]
+        find = PropertyValues(properties)  # here in any case, for it refuses what is unknown
+        workers = function_workers(find, n_workers, limit, {"properties": properties})
+        asked.append((known, Scorer("RDKit", workers, len(known), *rest)))
+    for path in proxies_of(terms):
+        places = [i for i, term in enumerate(terms) if term.proxy == path]
+        uses = [terms[i].use for i in places]
+        arguments = {"path": path, "uses": uses}
+        workers = function_workers(ProxyValues(path, uses), n_workers, limit, arguments)
+        who = content_of(path, arguments)
+        asked.append((places, Scorer(path, workers, len(places), *rest, None, who)))
+    for i, term in enumerate(terms):
+        if term.function is not None:
+            workers = function_workers(term.function, n_workers, timeout)
+            who = content_of_function(term.function)
+            asked.append(([i], Scorer(name_of(term.function), workers, None, *rest, budget, who)))
+        elif term.command is not None:
+            worker, who = ProgramWorker(term.command, timeout), content_of(term.command)
+            asked.append(([i], Scorer(f"'{term.command}'", [worker], None, *rest, budget, who)))
+    return asked
 
 
 class MoleculeScore(nn.Module):

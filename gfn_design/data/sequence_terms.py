@@ -20,18 +20,21 @@ from gfn_design.rewards.jaspar import motif_of
 from gfn_design.rewards.motif_window import UNITS, MotifWindow
 from gfn_design.rewards.mutant_tables import read_mutants
 from gfn_design.rewards.mutants import Bent, MutantValue, fit_mutants
+from gfn_design.rewards.proxy_values import Use, column_of
 from gfn_design.rewards.sequence_score import Asked, Length, Share
 from gfn_design.rewards.sources import name_of
 from gfn_design.rewards.windows import BestWindow, MeanWindow, TableWindow
 
 PROPERTIES = ("GC", "length")
-KINDS = ("table", "factor", "property", "mutants", "function", "command")
+KINDS = ("table", "factor", "property", "mutants", "function", "command", "proxy")
 BELONGS = {  # options, what they are if nobody says, and the kinds that know them
     "strands": ("both", ("table", "factor")),
     "of": ("best", ("table", "factor")),
     "score": (None, ("table", "mutants")),
     "units": ("relative", ("factor",)),
     "first": (1, ("mutants",)),
+    "use": ("low", ("proxy",)),
+    "domain": (True, ("proxy",)),
 }
 
 
@@ -49,6 +52,10 @@ class SequenceTerm:
             (``gfp``), or a file with rows as ``A108D:N144D`` or whole sequences, and a number.
         function: A function from a list of sequences to one number each.
         command: A program that reads sequences, one a line, and writes numbers.
+        proxy: The file of a model of measurements, which `gfn-design proxy` wrote.
+        use: Of a proxy: ``low``, ``mean`` or ``high`` of the interval that holds 80 of 100
+            measurements, or ``similarity`` to the nearest measured sequence.
+        domain: Of a proxy: also want sequences similar enough to measured ones for it to be asked.
         want: Such as ``>= 0.45``, ``<= 0.3``, ``0.4..0.6``, ``>= 0.4 within 0.05``,
             ``maximise 0..0.5``.
         strands: ``both`` reads the other strand as well, ``given`` does not.
@@ -67,6 +74,9 @@ class SequenceTerm:
     mutants: str | None = None
     function: Callable[[list[str]], Numbers[float]] | None = None
     command: str | None = None
+    proxy: str | None = None
+    use: Use = "low"
+    domain: bool = True
     want: str = "maximise 0..1"
     strands: Literal["both", "given"] = "both"
     of: Literal["best", "mean"] = "best"
@@ -113,6 +123,8 @@ class SequenceTerm:
             return name_of(self.function).rpartition(":")[2].rpartition(".")[2]
         if self.command is not None:
             return self.command.split()[0]
+        if self.proxy is not None:
+            return column_of(self.proxy, self.use)
         return str(self.factor or self.property)
 
 

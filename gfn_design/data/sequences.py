@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gfn_design.data.functions import ScoredData
 from gfn_design.data.molecules import TAKEN
+from gfn_design.data.proxy_terms import check_titles, proxies_of, with_domains
 from gfn_design.data.sequence_terms import SequenceTerm, path_of, value_of
 from gfn_design.data.shown import OnOff, Windows
 from gfn_design.environments.base import Environment
@@ -22,6 +23,7 @@ from gfn_design.rewards.desirability import has_bounds, limits, loosened
 from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.motif_window import MotifWindow
 from gfn_design.rewards.programs import ProgramWorker
+from gfn_design.rewards.proxy_values import ProxyValues, check_kind, opened
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.scorer import Scorer
 from gfn_design.rewards.sequence_automaton import automaton_of
@@ -78,24 +80,12 @@ class SequenceData(ScoredData):
             raise InputError(f"levels must be at least 2, got {levels}")
         if not 0 < minimum < 1:
             raise InputError(f"minimum must lie between 0 and 1, got {minimum}")
+        terms = with_domains(terms)
         titles = [term.title() for term in terms]
-        if twice := [x for i, x in enumerate(titles) if x in titles[:i]]:
-            raise InputError(f"two terms are called {twice[0]}; give one of them another name")
-        if taken := [x for x in titles if x in (*TAKEN, "as_wanted", "changes")]:
-            raise InputError(
-                f"'{taken[0]}' is a column of candidates.csv already; give that term another name"
-            )
-        self._asked: dict[int, Scorer] = {}  # by the places of their terms
-        for place, term in enumerate(terms):
-            rest = (None, retries, failed, CACHE, budget)
-            if term.function is not None:
-                workers = function_workers(term.function, n_workers, timeout)
-                who = content_of_function(term.function)
-                self._asked[place] = Scorer(name_of(term.function), workers, *rest, who)
-            elif term.command is not None:
-                worker, who = ProgramWorker(term.command, timeout), content_of(term.command)
-                self._asked[place] = Scorer(f"'{term.command}'", [worker], *rest, who)
-        super().__init__([*self._asked.values()])
+        check_titles(titles, (*TAKEN, "as_wanted", "changes"))
+        self._asked = _scorers(terms, n_workers, timeout, (retries, failed, CACHE), budget)
+        super().__init__([*dict.fromkeys(scorer for scorer, _ in self._asked.values())])
+        self.proxies = [opened(path) for path in proxies_of(terms)]
         self.terms, self.titles = tuple(terms), titles
         self.exponent, self.scale, self.minimum, self.levels = exponent, scale, minimum, levels
         self._remarks: list[str] = []
@@ -120,9 +110,13 @@ class SequenceData(ScoredData):
         if not isinstance(environment, Sequence | Edits) or environment.separator:
             raise InputError(f"SequenceData needs sequences, got {environment.describe()}")
         values, self._remarks = [], []
+        for path in proxies_of(self.terms):
+            check_kind(path, "".join(environment.symbols), environment.describe())
         for place, term in enumerate(self.terms):
-            scorer = self._asked.get(place)
-            asked = None if scorer is None else Asked(scorer, _texts_of(environment))
+            asked = None
+            if place in self._asked:
+                scorer, which = self._asked[place]
+                asked = Asked(scorer, _texts_of(environment), which)
             value, remark = value_of(term, environment, asked)
             values.append(value)
             self._remarks += [remark] if remark else []
@@ -164,6 +158,7 @@ class SequenceData(ScoredData):
         hits = self.hits(values).tolist()
         named = zip(self.titles, values.T.tolist(), strict=True)
         columns = {title: [f"{x:.6g}" for x in column] for title, column in named}
+        columns |= self.proxy_columns(texts)
         return columns | {"as_wanted": ["yes" if hit else "no" for hit in hits]}
 
     def windows(self, environment: Environment, texts: list[str]) -> Windows | None:
@@ -212,10 +207,41 @@ class SequenceData(ScoredData):
     ) -> dict[str, float]:
         """How often what is built, and what should be, is as wanted in every term."""
         hits = self.as_wanted(environment, objects).double()
-        found = {"hit_rate": float((hits * probability.cpu()).sum())}
+        found = super().measure(environment, objects, probability, wanted)
+        found["hit_rate"] = float((hits * probability.cpu()).sum())
         if wanted is not None:
             found["target_hit_rate"] = float((hits * wanted.cpu()).sum())
         return found
+
+
+def _scorers(
+    terms: list[SequenceTerm],
+    n_workers: int,
+    timeout: float | None,
+    rest: tuple[int, Literal["stop", "floor"], int],
+    budget: int | None,
+) -> dict[int, tuple[Scorer, int]]:
+    """Who is asked for a term's value, by the term's place, and which of the answers it is."""
+    asked: dict[int, tuple[Scorer, int]] = {}
+    for path in proxies_of(terms):
+        places = [i for i, term in enumerate(terms) if term.proxy == path]
+        uses = [terms[i].use for i in places]
+        arguments = {"path": path, "uses": uses}
+        limit = timeout if n_workers else None
+        workers = function_workers(ProxyValues(path, uses), n_workers, limit, arguments)
+        who = content_of(path, arguments)
+        scorer = Scorer(path, workers, len(places), *rest, None, who)
+        asked |= {place: (scorer, which) for which, place in enumerate(places)}
+    for place, term in enumerate(terms):
+        if term.function is not None:
+            workers = function_workers(term.function, n_workers, timeout)
+            who = content_of_function(term.function)
+            scorer = Scorer(name_of(term.function), workers, None, *rest, budget, who)
+            asked[place] = scorer, 0
+        elif term.command is not None:
+            worker, who = ProgramWorker(term.command, timeout), content_of(term.command)
+            asked[place] = Scorer(f"'{term.command}'", [worker], None, *rest, budget, who), 0
+    return asked
 
 
 def _texts_of(environment: Sequence | Edits) -> Callable[[Tensor], list[str]]:

@@ -107,16 +107,19 @@ class Asked(nn.Module):
     Args:
         scorer: Who asks.
         write: Writes letters ``int64[batch, length]`` as texts.
+        which: Of several numbers.
     """
 
-    def __init__(self, scorer: Scorer, write: Callable[[Tensor], list[str]]) -> None:
+    def __init__(
+        self, scorer: Scorer, write: Callable[[Tensor], list[str]], which: int = 0
+    ) -> None:
         super().__init__()
-        self.scorer, self.write = scorer, write
+        self.scorer, self.write, self.which = scorer, write, which
 
     @torch.compiler.disable(reason="this score is found in Python")
     def forward(self, objects: Tensor) -> Tensor:
         rows = self.scorer(self.write(objects))
-        scores = [math.nan if row is None else row[0] for row in rows]
+        scores = [math.nan if row is None else row[self.which] for row in rows]
         return torch.tensor(scores, dtype=torch.float64, device=objects.device)
 
 

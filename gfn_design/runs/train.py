@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -18,7 +18,7 @@ from gfn_design.config import build_arguments, dump
 from gfn_design.data.base import DataModule
 from gfn_design.errors import InputError
 from gfn_design.evaluation.evaluate import Evaluation
-from gfn_design.files.checkpoints import CheckpointFiles, latest_checkpoint
+from gfn_design.files.checkpoints import CheckpointFiles, latest_checkpoint, load_checkpoint
 from gfn_design.files.objects import write_whole_aside
 from gfn_design.files.run_folder import (
     CHECKPOINT,
@@ -32,6 +32,7 @@ from gfn_design.files.run_folder import (
 from gfn_design.files.whole import make_folder, remove_parts, write_whole
 from gfn_design.gflownet import GFlowNet
 from gfn_design.results.candidates import Candidate
+from gfn_design.runs.guard import Guard
 from gfn_design.runs.log import CSVLog, Progress
 from gfn_design.runs.report import report
 from gfn_design.runs.run import Run, build, check_folder, restore
@@ -92,8 +93,28 @@ def _fit(
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     if not trainer.is_global_zero:
         raise SystemExit(0)  # the first process alone writes what follows
+    _keep_the_good(folder, module, trainer)
     run = Run(folder, dict(config), module.eval())
     return run, *report(run, int(config.get("candidates", 1000)))
+
+
+def _keep_the_good(folder: Path, module: GFlowNet, trainer: Trainer) -> None:
+    """Go back to before a run gamed its proxy, if it did."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    guard = next((it for it in callbacks if isinstance(it, Guard)), None)
+    if guard is None or not guard.good.exists():
+        return
+    if guard.reason is not None:
+        content = load_checkpoint(guard.good)
+        restore(module, content, guard.good)
+        write_whole(folder / CHECKPOINT, guard.good.read_bytes())
+        print(
+            f"\nstopped, since {guard.reason}; kept: the checkpoint of batch "
+            f"{content['global_step']:,}, at which they went together. Ask less of the proxy, more "
+            "of its domain (domain: true, use: low), or measure some of what was built since. A "
+            "smaller evaluate_every looks more often; guard: false trains on all the same"
+        )
+    guard.good.unlink()
 
 
 def _claim(folder: Path, stack: ExitStack) -> None:
@@ -234,7 +255,12 @@ def _trainer(
         return Trainer(
             **(defaults | options),
             logger=[CSVLog(folder / LOG, step), *loggers],
-            callbacks=[SaveLast(folder / CHECKPOINT, every, seconds, stops), *bar, *callbacks],
+            callbacks=[
+                *([Guard(folder)] if config.get("guard", True) else []),
+                SaveLast(folder / CHECKPOINT, every, seconds, stops),
+                *bar,
+                *callbacks,
+            ],
             plugins=plugins,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
