@@ -137,6 +137,12 @@ def _sample(command: argparse.ArgumentParser) -> None:
         "of them (default: the best tenth, at least 4 N)",
     )
     command.add_argument(
+        "--pick_by",
+        choices=("distance", "ucb", "ei", "thompson"),
+        default="distance",
+        help="good ones far apart (default), or those most worth measuring by a proxy",
+    )
+    command.add_argument(
         "--reference",
         type=Path,
         metavar="FILE",
@@ -148,6 +154,20 @@ def _sample(command: argparse.ArgumentParser) -> None:
 def _evaluate(command: argparse.ArgumentParser) -> None:
     """Options of evaluate."""
     command.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
+
+
+def _report(command: argparse.ArgumentParser) -> None:
+    """Options of report."""
+    command.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
+    command.add_argument(
+        "--designs",
+        type=Path,
+        metavar="FOLDER",
+        help="that sample wrote (default: the latest in RUN, else RUN's own candidates)",
+    )
+    command.add_argument(
+        "--output", type=Path, metavar="FILE.html", help="default: RUN/report.html"
+    )
 
 
 def _compare(command: argparse.ArgumentParser) -> None:
@@ -228,6 +248,7 @@ COMMANDS = {
     "finetune": (_finetune, "train the policy of a run on a new reward, into a new folder"),
     "sample": (_sample, "draw distinct candidates from a run, best first"),
     "evaluate": (_evaluate, "compare what a run samples with what it should sample"),
+    "report": (_report, "one page on a run: is it learning, what came out, how it was made"),
     "compare": (_compare, "run a grid of problems, methods and seeds; say which is better"),
     "feasible": (_feasible, "say what share of all sequences is as wanted, before training"),
     "mine": (_mine, "find the fragments that molecules of yours are made of (BRICS)"),

@@ -1,7 +1,6 @@
 """What each command does; heavy imports wait until the input has been checked."""
 
 import argparse
-import itertools
 import os
 import re
 import sys
@@ -11,14 +10,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from gfn_design import commands_data
+from gfn_design import commands_data, commands_run
 from gfn_design.config import build_section, describe, load, read
 from gfn_design.config import check as check_config
 from gfn_design.config.check import Object
 from gfn_design.config.paths import absolute_paths, config_file, shipped
 from gfn_design.config.root import ROOT
 from gfn_design.errors import InputError
-from gfn_design.runs.telling import print_keys, print_metrics, ties, train_and_tell
+from gfn_design.runs.telling import print_keys, train_and_tell
 
 Overrides = list[tuple[str, str]]
 
@@ -99,82 +98,6 @@ def _folder(config: Path, *others: Path) -> Path:
         return Path("runs", "-".join(path.stem for path in (config, *others)))
     parents = [part for part in config.parts[-2:-1] if part not in (".", "configs")]
     return Path("runs", "-".join([*parents, config.stem]))
-
-
-def sample(options: argparse.Namespace, overrides: Overrides) -> int:
-    """Draw candidates from a run."""
-    if options.n < 1:
-        raise InputError(f"-n must be at least 1, got {options.n}")
-    if options.seed < 0:
-        raise InputError(f"--seed must not be negative, got {options.seed}")
-    if options.pick is not None and options.pick < 1:
-        raise InputError(f"--pick must be at least 1, got {options.pick}")
-    if options.pick_from is not None and options.pick is None:
-        raise InputError("--pick_from says among which designs --pick picks; give --pick too")
-    from gfn_design.results.candidates import draw_candidates
-    from gfn_design.results.files import write_candidates
-    from gfn_design.results.picking import parse, pick_diverse
-    from gfn_design.runs.run import open_run
-
-    if options.pick_from is not None:
-        parse(options.pick_from)
-
-    folder = options.output or _free(options.run)
-    here, reference = folder.absolute(), options.reference and options.reference.absolute()
-    if (here / "candidates.csv").exists() and not options.overwrite:
-        raise InputError(
-            f"{folder}: holds candidates already; choose another --output, or give --overwrite"
-        )
-    run = open_run(options.run)
-    print(f"drawing {options.n:,} candidates ...", flush=True)
-    if reference is not None:
-        from gfn_design.files.objects import read_molecules
-
-        read_in = read_molecules(reference, options.column)
-        if told := read_in.told(options.reference):
-            print(told)
-    candidates, draws = draw_candidates(run.module, options.n, options.seed)
-    drawn = len(candidates)
-    if options.pick is not None:
-        candidates, gave_up = pick_diverse(candidates, run.module, options.pick, options.pick_from)
-        print(gave_up)
-    run.module.data.settle()
-    print("describing them ...", flush=True)
-    files = write_candidates(candidates, run.module, here, reference, options.column)
-    which = "" if options.pick is None else f", {len(candidates)} of them far apart"
-    print(f"{drawn} distinct candidates from {draws:,} draws{which}, best first:")
-    for path in files:
-        print(f"  {folder / path.name}")
-    if shared := ties([c.score for c in candidates]):
-        print(shared.strip())
-    if again := sum(not c.draws for c in candidates):
-        print(
-            f"{again} of them were not drawn now, but scored in training: the budget of scores is "
-            "spent, so of new designs only those that were scored before can be ranked"
-        )
-    if drawn < options.n:
-        print(f"fewer than the {options.n} asked for: {draws:,} draws held no more")
-    return 0
-
-
-def _free(run: Path) -> Path:
-    """A folder in a run's that holds nothing yet: what was drawn before stays."""
-    return next(
-        folder
-        for folder in (run / f"sample-{number}" for number in itertools.count(1))
-        if not folder.exists()
-    )
-
-
-def evaluate(options: argparse.Namespace, overrides: Overrides) -> int:
-    """Print how far a run is from its target."""
-    from gfn_design.runs.run import open_run
-
-    module = open_run(options.run).module
-    metrics = module.evaluate().metrics
-    module.data.settle()
-    print_metrics(metrics)
-    return 0
 
 
 def feasible(options: argparse.Namespace, overrides: Overrides) -> int:
@@ -287,8 +210,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Overrides], int]] = {
     "proxy": commands_data.proxy,
     "fit": fit,
     "finetune": finetune,
-    "sample": sample,
-    "evaluate": evaluate,
+    "sample": commands_run.sample,
+    "evaluate": commands_run.evaluate,
+    "report": commands_run.report,
     "compare": compare,
     "feasible": feasible,
     "mine": mine,

@@ -53,3 +53,24 @@ class GaussianProcess:
         explained = (solve_triangular(self.lower, kernel.T, lower=True) ** 2).sum(0)
         variance = self.signal * (np.maximum(1 - explained, 0) + self.noise)
         return mean, np.sqrt(variance)
+
+    def sample(self, counts: Counts, n: int, rng: np.random.Generator) -> Floats:
+        """Possible truths about objects, without the noise of measurements, drawn together.
+
+        Args:
+            counts: ``uint8[m, features]``.
+            n: How many to draw.
+            rng: Of the draws.
+
+        Returns:
+            ``float64[n, m]``.
+        """
+        from scipy.linalg import solve_triangular
+
+        kernel = self.reference.similarity(counts).astype(np.float64)
+        explained = solve_triangular(self.lower, kernel.T, lower=True)
+        among = Reference(counts).similarity(counts).astype(np.float64)
+        covariance = self.signal * (among - explained.T @ explained)
+        values, vectors = np.linalg.eigh(covariance)
+        root = vectors * np.sqrt(values.clip(min=0))
+        return self.mean + kernel @ self.weights + rng.normal(size=(n, len(counts))) @ root.T

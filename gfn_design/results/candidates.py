@@ -56,7 +56,6 @@ class _Drawn(NamedTuple):
     draws: list[int]
 
 
-@torch.no_grad()
 def draw_candidates(module: "Designer", n: int, nth: int = 0) -> tuple[list[Candidate], int]:
     """Draw until `n` distinct objects are there, and rank them by reward.
 
@@ -71,8 +70,28 @@ def draw_candidates(module: "Designer", n: int, nth: int = 0) -> tuple[list[Cand
     Returns:
         The candidates, best first, and the number of draws they took.
     """
+    return draw(module, n, nth)[:2]
+
+
+class Draw(NamedTuple):
+    """What was drawn.
+
+    Attributes:
+        candidates: Distinct objects, best first.
+        draws: How many it took.
+        rejected: How many of these the environment rejects.
+    """
+
+    candidates: list[Candidate]
+    draws: int
+    rejected: int
+
+
+@torch.no_grad()
+def draw(module: "Designer", n: int, nth: int = 0) -> Draw:
+    """`draw_candidates`, and how many draws were rejected."""
     environment = module.environment
-    drawn, draws = _distinct(module, n, nth)
+    drawn, draws, rejected = _distinct(module, n, nth)
     if module.data.room() is not None:
         drawn = _affordable(module, drawn)
     objects = drawn.states[:, -1].to(module.device)
@@ -86,7 +105,7 @@ def draw_candidates(module: "Designer", n: int, nth: int = 0) -> tuple[list[Cand
         smiles = list(environment.smiles(objects))
         paths = [_path(environment.decode, states) for states in drawn.states]
     best = sorted(range(len(objects)), key=lambda i: (-float(log_reward[i]), drawn.texts[i]))
-    return [
+    candidates = [
         Candidate(
             rank,
             drawn.texts[i],
@@ -99,11 +118,12 @@ def draw_candidates(module: "Designer", n: int, nth: int = 0) -> tuple[list[Cand
             paths[i],
         )
         for rank, i in enumerate(best[:n], 1)
-    ], draws
+    ]
+    return Draw(candidates, draws, rejected)
 
 
-def _distinct(module: "Designer", n: int, nth: int) -> tuple[_Drawn, int]:
-    """The first `n` distinct objects of as many draws as that takes, and how many that is."""
+def _distinct(module: "Designer", n: int, nth: int) -> tuple[_Drawn, int, int]:
+    """The first `n` distinct objects, how many draws that took, and how many were rejected."""
     environment, batch = module.environment, max(256, min(n, 4096))
     limit = max(10_000, DRAWS_PER_CANDIDATE * n)
     text_of: dict[int, str] = {}  # the text of each state, by its key
@@ -139,7 +159,8 @@ def _distinct(module: "Designer", n: int, nth: int) -> tuple[_Drawn, int]:
         why = ", ".join(f"{reason} ({count:,})" for reason, count in rejected.most_common())
         _log.warning("rejected %s of %s draws: %s", f"{rejected.total():,}", f"{draws:,}", why)
     longest = max(part.shape[1] for part in kept)
-    return _Drawn(list(row_of), torch.cat([_padded(x, longest) for x in kept]), counts), draws
+    found = _Drawn(list(row_of), torch.cat([_padded(x, longest) for x in kept]), counts)
+    return found, draws, rejected.total()
 
 
 def _affordable(module: "Designer", drawn: _Drawn) -> _Drawn:

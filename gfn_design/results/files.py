@@ -12,9 +12,13 @@ from gfn_design.files.whole import whole_files
 if TYPE_CHECKING:
     from gfn_design.designer import Designer
 from gfn_design.results.candidates import Candidate, smiles_of
+from gfn_design.results.changes import change_of_molecules, change_of_sequences
+from gfn_design.results.drawn import FILE, Funnel
+from gfn_design.rewards.proxy_values import named
 
 PICTURED = 24  # molecules in a picture, at most
 CAPTIONED = 2  # terms below each, at most
+CHANGES = 100  # designs of which it is told what they change, at most; each takes a second
 
 
 def write_candidates(
@@ -23,6 +27,7 @@ def write_candidates(
     folder: Path,
     reference: Path | None = None,
     column: str | None = None,
+    funnel: Funnel | None = None,
 ) -> list[Path]:
     """Write ``candidates.csv``, and what else such objects are usually kept in.
 
@@ -37,6 +42,7 @@ def write_candidates(
         folder: Made if missing.
         reference: A file of known molecules, of which the nearest is told.
         column: Of the reference, that of SMILES; None finds it.
+        funnel: What they were chosen from, for ``drawn.json``.
 
     Returns:
         The files.
@@ -47,6 +53,9 @@ def write_candidates(
     """
     with whole_files(folder) as part:
         files = write_into(part, candidates, module, reference, column)
+        if funnel is not None:
+            files.append(part / FILE)
+            funnel.write(files[-1])
     return [folder / file.name for file in files]
 
 
@@ -68,6 +77,8 @@ def write_into(
 
         known = None if reference is None else read_molecules(reference, column)
         more = {"smiles": smiles} | more | describe(smiles, known and known.rows)
+    if len(candidates) <= CHANGES:
+        more |= changes(module, [text or "" for text in smiles] if smiles else texts)
     if environment.molecules:
         more["path"] = [c.path or "" for c in candidates]
     names = {"rank": [str(c.rank) for c in candidates]}
@@ -86,6 +97,26 @@ def write_into(
     if smiles:
         files += _write_molecules(folder, candidates, smiles, table, terms)
     return files
+
+
+def changes(module: "Designer", texts: list[str]) -> dict[str, list[str]]:
+    """What designs have in place of what the measured object nearest to them has, as columns."""
+    found: dict[str, list[str]] = {}
+    for proxy in getattr(module.data, "proxies", []):
+        nearest = proxy.predict(texts).nearest.tolist() if texts else []
+        others = [proxy.about.texts[i] for i in nearest]
+        column = f"{named(proxy)}_change"
+        if proxy.about.kind == "molecules":
+            from rdkit.Chem import MolFromSmiles
+
+            pairs = [
+                (MolFromSmiles(a), MolFromSmiles(b)) for a, b in zip(texts, others, strict=True)
+            ]
+            found[column] = [change_of_molecules(*pair).words for pair in pairs]
+        else:
+            pairs_of_texts = zip(texts, others, strict=True)
+            found[column] = [change_of_sequences(*pair) for pair in pairs_of_texts]
+    return found
 
 
 def _write_molecules(

@@ -1,0 +1,148 @@
+"""Which designs to measure next: by what a proxy expects of them, and by how unsure it is."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfn_design.errors import InputError
+from gfn_design.proxies.inputs import Inputs, Reference
+from gfn_design.proxies.models import Floats, Gaussian
+from gfn_design.proxies.proxy import Proxy
+from gfn_design.results.candidates import Candidate
+from gfn_design.rewards.desirability import limits
+
+if TYPE_CHECKING:
+    from gfn_design.designer import Designer
+
+How = Literal["ucb", "ei", "thompson"]
+NAMES = {
+    "ucb": "upper confidence bounds",
+    "ei": "expected improvement",
+    "thompson": "Thompson sampling",
+}
+BOLD = 1.0  # standard deviations above the mean, of upper confidence bounds
+TOO_ALIKE = 0.8  # similarity to a picked one, from which on a design is not picked while others are
+
+
+def pick_to_measure(
+    candidates: list[Candidate], module: "Designer", n: int, how: How, seed: int = 0
+) -> tuple[list[Candidate], str]:
+    """Designs of which a measurement would be worth most, none almost like another.
+
+    Of designs that are as wanted in all else and in the proxy's domain, or of all, if these are too
+    few. With ``ucb`` the mean and one standard deviation count; with ``ei`` by how much a
+    measurement is expected to exceed the best one so far (Jones et al. 1998); with ``thompson``
+    each is the best one of a possible truth, drawn from what the proxy knows.
+
+    Args:
+        candidates: Best first.
+        module: That drew them; its data asks a proxy.
+        n: How many to pick.
+        how: See above.
+        seed: Of Thompson sampling.
+
+    Returns:
+        Those picked, best first by their score, and a sentence on them.
+
+    Raises:
+        InputError: No proxy is asked, or there are no candidates.
+    """
+    if how not in get_args(How):
+        raise InputError(f"--pick_by must be distance, {', '.join(get_args(How))}, got '{how}'")
+    data = module.data
+    proxies: list[Proxy] = getattr(data, "proxies", [])
+    if not proxies:
+        raise InputError(f"--pick_by {how} needs a proxy among the terms; pick by distance")
+    if not candidates:
+        raise InputError("--pick: there are no candidates to pick from; draw more by -n")
+    proxy = proxies[0]
+    sign = _direction(data, proxy)
+    some = _as_wanted_else(candidates, module, proxy, n)
+    texts = texts_of(some)
+    counts = Inputs(proxy.about.kind, texts, proxy.about.strands).counts
+    found = proxy.predict(texts)
+    mean = sign * found.mean
+    deviation = (found.high - found.low) / 2 / proxy.calibration.quantile
+    known = zip(proxy.about.values, proxy.about.limits, strict=True)
+    best = max(sign * value for value, side in known if side == 0)
+    if how == "thompson":
+        worth = _possible(proxy, counts, mean, deviation, sign, n, seed)
+    else:
+        one = mean + BOLD * deviation if how == "ucb" else improvement(mean, deviation, best)
+        worth = np.repeat(one[None], n, 0)
+    places = _greedy(worth, counts, min(n, len(some)))
+    picked = sorted((some[i] for i in places), key=lambda c: c.rank)
+    expected, unsure = sign * float(np.mean(mean[places])), float(np.mean(deviation[places]))
+    return picked, (
+        f"picked {len(picked)} by {NAMES[how]} among {len(some):,} of {len(candidates):,}: "
+        f"expected {proxy.about.quantity} {expected:.2f} +- {unsure:.2f} on average, "
+        f"the best measured is {sign * best:.2f}"
+    )
+
+
+def improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
+    """By how much a normal number is expected to exceed `best`, where below counts as nothing."""
+    z = (mean - best) / deviation
+    density = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    above = 0.5 * np.array([math.erfc(-x / math.sqrt(2)) for x in z])
+    return deviation * (z * above + density)
+
+
+def _direction(data: object, proxy: Proxy) -> int:
+    """1 if more is wanted of what a proxy predicts, -1 if less."""
+    about = proxy.about
+    for term in getattr(data, "terms", ()):
+        if term.proxy is not None and term.use != "similarity":
+            low, high = limits(term.wanted() if hasattr(term, "wanted") else term.want)
+            if math.isfinite(low) != math.isfinite(high):
+                return 1 if math.isfinite(low) else -1
+    raise InputError(
+        f"whether more or less of {about.quantity} is better is not said; want '>= ...' or '<= ...'"
+    )
+
+
+def _as_wanted_else(
+    candidates: list[Candidate], module: "Designer", proxy: Proxy, n: int
+) -> list[Candidate]:
+    """Candidates that are in the domain, and good in all, or all if these are fewer than `n`."""
+    near = proxy.predict(texts_of(candidates)).similarity
+    inside = [c for c, x in zip(candidates, near, strict=True) if x >= proxy.edge and c.score > 0.5]
+    return inside if len(inside) >= n else candidates
+
+
+def _possible(
+    proxy: Proxy,
+    counts: NDArray[np.uint8],
+    mean: Floats,
+    deviation: Floats,
+    sign: int,
+    n: int,
+    seed: int,
+) -> Floats:
+    """What designs could be worth, `n` times, jointly where the model knows how."""
+    rng = np.random.default_rng(seed)
+    if not isinstance(proxy.model, Gaussian):
+        return mean + deviation * rng.normal(size=(n, len(mean)))
+    return sign * proxy.model.process.sample(counts, n, rng)
+
+
+def _greedy(worth: Floats, counts: NDArray[np.uint8], n: int) -> list[int]:
+    """Places of the best for each row of what they are worth, none too much like another."""
+    alike = Reference(counts).similarity(counts)
+    places: list[int] = []
+    free = np.ones(len(counts), dtype=bool)
+    for row in worth[:n]:
+        fit = free & (alike[:, places].max(1, initial=0) < TOO_ALIKE)
+        allowed = fit if fit.any() else free
+        best = int(np.where(allowed, row, -np.inf).argmax())
+        places.append(best)
+        free[best] = False
+    return places
+
+
+def texts_of(candidates: Sequence[Candidate]) -> list[str]:
+    """Candidates as proxies read them."""
+    return [c.smiles if c.smiles is not None else c.text for c in candidates]

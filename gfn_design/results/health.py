@@ -1,0 +1,170 @@
+"""Is it learning? What a run's log and samples say, in words, and what to turn when it is not."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+State = Literal["good", "watch", "bad"]
+Rows = Sequence[Mapping[str, float]]
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+        state: How it stands.
+        what: Was looked at.
+        words: What was found.
+        remedy: What to turn; empty where nothing need be.
+    """
+
+    state: State
+    what: str
+    words: str
+    remedy: str = ""
+
+
+def series(rows: Rows, name: str) -> list[tuple[float, float]]:
+    """A column of a log with the trajectories it goes with, where both are known."""
+    found = [(row.get("trajectories", math.nan), row.get(name, math.nan)) for row in rows]
+    return [(x, y) for x, y in found if math.isfinite(x) and math.isfinite(y)]
+
+
+def findings(
+    rows: Rows, effective: float | None, draws_distinct: float, proxy: Sequence[tuple[str, float]]
+) -> list[Finding]:
+    """All that can be said of a run.
+
+    Args:
+        rows: Of its log, each a number by name.
+        effective: The share of fresh samples that they are worth, weighted as the target would
+            have them; None where weights are not known.
+        draws_distinct: The share of fresh draws that are distinct.
+        proxy: Of each proxy its name and its error on held-out groups.
+    """
+    found = [
+        _reward(rows),
+        _distance(rows),
+        _log_z(rows),
+        _effective(effective),
+        _distinct(draws_distinct),
+        _floored(rows),
+        *(_second(rows, name, error) for name, error in proxy),
+    ]
+    return [it for it in found if it is not None]
+
+
+def verdict(found: Sequence[Finding]) -> tuple[State, str]:
+    """One sentence on all of it."""
+    bad = [it.what for it in found if it.state == "bad"]
+    watch = [it.what for it in found if it.state == "watch"]
+    if bad:
+        return "bad", f"Not well yet: look at {_listed(bad)}."
+    if watch:
+        return "watch", f"It is learning, and not done: see {_listed(watch)}."
+    return "good", "Yes: all that was looked at is as it should be."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
+
+
+def _reward(rows: Rows) -> Finding | None:
+    for name in ("mean_score", "reward"):
+        curve = series(rows, name)
+        if len(curve) >= 2:
+            break
+    else:
+        return None
+    first, last, best = curve[0][1], curve[-1][1], max(y for _, y in curve)
+    what = "the score of what is built" if name == "mean_score" else "the reward"
+    words = f"On average it went from {first:.3g} to {last:.3g}."
+    if last <= first * 1.02 + 1e-12:
+        remedy = "Train longer, lower data.exponent, or lower model.optimiser.lr."
+        return Finding("bad", what, f"{words} It does not rise.", remedy)
+    if last < 0.8 * best:
+        remedy = "Lower model.optimiser.lr; a smaller step keeps what was found."
+        return Finding("watch", what, f"{words} It was {best:.3g} before.", remedy)
+    return Finding("good", what, words)
+
+
+def _distance(rows: Rows) -> Finding | None:
+    curve = series(rows, "D_TV")
+    if not curve:
+        return None
+    first, last = curve[0][1], curve[-1][1]
+    words = (
+        f"Learned and wanted probabilities differ by {last:.3f} (total variation: 0 is perfect, 1 "
+        f"nothing in common); in the beginning by {first:.3f}."
+    )
+    state: State = "good" if last < 0.2 else "watch" if last < 0.5 else "bad"
+    return Finding(state, "the distance to the target", words, "Train longer." * (state != "good"))
+
+
+def _log_z(rows: Rows) -> Finding | None:
+    curve = series(rows, "log_z")
+    if len(curve) < 4:
+        return None
+    last = curve[-1][1]
+    before = curve[int(0.75 * (len(curve) - 1))][1]
+    drift = abs(last - before)
+    words = f"It is {last:.2f} nats, and moved by {drift:.2f} in the last quarter of the run."
+    bound = series(rows, "log_z_bound")
+    behind = bound[-1][1] - last if bound else -math.inf
+    if behind > 2:
+        words += f" Samples say it is at least {bound[-1][1]:.2f}."
+    state: State = "good" if drift < 0.5 and behind < 2 else "watch" if drift < 2 else "bad"
+    if behind > 5:
+        state = "bad"
+    remedy = "Train longer, or raise model.optimiser.log_z_lr." if state != "good" else ""
+    return Finding(state, "log Z, the sum of all rewards", words, remedy)
+
+
+def _effective(effective: float | None) -> Finding | None:
+    if effective is None:
+        return None
+    words = (
+        f"Weighted as the target would have them, 100 samples are worth {100 * effective:.0f} of "
+        "the target's own (effective sample size)."
+    )
+    state: State = "good" if effective > 0.3 else "watch" if effective > 0.03 else "bad"
+    remedy = "Train longer; or a lower data.exponent asks for less." * (state != "good")
+    return Finding(state, "how near samples are to the target", words, remedy)
+
+
+def _distinct(share: float) -> Finding:
+    words = f"{100 * share:.0f} of 100 fresh draws are distinct."
+    state: State = "good" if share > 0.5 else "watch" if share > 0.1 else "bad"
+    remedy = (
+        "" if state == "good" else "Lower data.exponent, or add exploration, if few is not meant."
+    )
+    return Finding(state, "diversity", words, remedy)
+
+
+def _floored(rows: Rows) -> Finding | None:
+    curve = series(rows, "floored")
+    if not curve:
+        return None
+    share = curve[-1][1]
+    words = f"{100 * share:.0f} of 100 objects of the last batches have the least reward there is."
+    state: State = "good" if share < 0.2 else "watch" if share < 0.6 else "bad"
+    remedy = "Ask for less at first: wider wants, a lower exponent." if state != "good" else ""
+    return Finding(state, "rewards at the floor", words, remedy)
+
+
+def _second(rows: Rows, name: str, error: float) -> Finding | None:
+    first, second = series(rows, name), series(rows, f"{name}_second")
+    if not first or not second:
+        return None
+    begin, end = first[0][1] - second[0][1], first[-1][1] - second[-1][1]
+    words = (
+        f"Of what is built the proxy expects {first[-1][1]:.2f}, its second model, which nothing "
+        f"is designed by, {second[-1][1]:.2f}; in the beginning {first[0][1]:.2f} and "
+        f"{second[0][1]:.2f}."
+    )
+    apart = (end - begin) / error
+    state: State = "good" if apart < 0.75 else "watch" if apart < 1.5 else "bad"
+    remedy = "Keep to the domain (domain: true, use: low), or measure some of these." * (
+        state != "good"
+    )
+    return Finding(state, f"the second opinion on {name}", words, remedy)
