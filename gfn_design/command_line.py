@@ -74,6 +74,12 @@ def _fit(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--checkpoint_every", type=int, metavar="N", help="batches (default: 500)")
     command.add_argument(
+        "--known",
+        type=Path,
+        metavar="FILE",
+        help="good objects to learn from in the first batches: CSV, SMI, FASTA, text",
+    )
+    command.add_argument(
         "--keys", action="store_true", help="list the configuration's keys and stop"
     )
     command.epilog = "any key of the configuration can be given too, as in --trainer.max_steps 100"

@@ -35,8 +35,12 @@ def fit(options: argparse.Namespace, overrides: Overrides) -> int:
         return 0
     if not files:
         raise InputError("fit needs a configuration, as in: gfn-design fit --config FILE")
-    config = absolute_paths(load(files, [*overrides, *_of_run(options)], ROOT))
-    train_and_tell(config, options.output or _folder(*files))
+    config = load(files, [*overrides, *_of_run(options)], ROOT)
+    if options.known is not None:
+        known = {"class_path": "FineTuning", "init_args": {"known": str(options.known)}}
+        config.add({"model": {"fine_tune": known}}, "--known")
+        check_config(config, ROOT)
+    train_and_tell(absolute_paths(config), options.output or _folder(*files))
     return 0
 
 

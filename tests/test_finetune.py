@@ -311,8 +311,7 @@ def test_known_objects_are_learned_from(tmp_path, objective):
     reached = {}
     for known in (None, str(tmp_path / "known.smi")):
         torch.manual_seed(0)
-        start = FineTuning(str(tmp_path), known=known, known_batches=60)
-        start._take_policy = lambda environment, policy: None  # there is no run: from chance
+        start = None if known is None else FineTuning(known=known, known_batches=60)
         module = model_of(
             Sequence("DNA", 5),
             objective(),
@@ -325,14 +324,20 @@ def test_known_objects_are_learned_from(tmp_path, objective):
         trainer = Trainer(max_steps=60, limit_val_batches=0, enable_model_summary=False, **quiet)
         trainer.fit(module, datamodule=FunctionData(favourite))
         module.tally.draws = 61  # after the last batch with them
-        tune = module.fine_tune
-        assert tune.losses(module.engine, module.tally, module.noise, 0) == {}
+        if (tune := module.fine_tune) is not None:
+            assert tune.losses(module.engine, module.tally, module.noise, 0) == {}
         law = terminating_distribution(module.environment, module.policy)[1]
         best = module.environment.encode(["ACGTT", "TTTCA"])
         place = torch.searchsorted(module.target.indices, module.environment.state_index(best))
         reached[known is not None] = law[place]
     assert reached[True].min() > 0.1
     assert reached[False].max() < 0.05
+
+
+def test_without_a_run_known_objects_are_needed(tmp_path):
+    for options in ({}, {"known": str(tmp_path / "known.smi"), "way": "last"}):
+        with pytest.raises(InputError, match="without a run to start from, give known objects"):
+            FineTuning(**options)
 
 
 @pytest.mark.parametrize(

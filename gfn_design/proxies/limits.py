@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gfn_design.proxies.inputs import Inputs
 from gfn_design.proxies.models import Floats, Model
 
-ROUNDS = 3  # in which the numbers behind limits are guessed anew
+ROUNDS = 2  # in which the numbers behind limits are guessed anew
 
 
 def fit_with_limits(model: Model, inputs: Inputs, values: Floats, limits: NDArray[np.int8]) -> None:

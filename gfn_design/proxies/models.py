@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 State = dict[str, NDArray[Any]]
 NEAREST = 5  # neighbours that are asked
 TREES = 100
-ROUNDS = 200  # of boosting
+ROUNDS = 100  # of boosting
 RARE = 3  # a part that fewer objects have is not learned from by trees
 AT_ONCE = 1024  # rows whose similarities are found at once
 

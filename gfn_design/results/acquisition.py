@@ -32,10 +32,11 @@ def pick_to_measure(
 ) -> tuple[list[Candidate], str]:
     """Designs of which a measurement would be worth most, none almost like another.
 
-    Of designs that are as wanted in all else and in the proxy's domain, or of all, if these are too
-    few. With ``ucb`` the mean and one standard deviation count; with ``ei`` by how much a
-    measurement is expected to exceed the best one so far (Jones et al. 1998); with ``thompson``
-    each is the best one of a possible truth, drawn from what the proxy knows.
+    Of designs that are as wanted and in the proxy's domain; if these are fewer than asked for, of
+    those with more than half of the score, or of all. With ``ucb`` the mean and one standard
+    deviation count; with ``ei`` by how much a measurement is expected to exceed the best one so far
+    (Jones et al. 1998); with ``thompson`` each is the best one of a possible truth, drawn from what
+    the proxy knows.
 
     Args:
         candidates: Best first.
@@ -107,10 +108,15 @@ def _direction(data: object, proxy: Proxy) -> int:
 def _as_wanted_else(
     candidates: list[Candidate], module: "Designer", proxy: Proxy, n: int
 ) -> list[Candidate]:
-    """Candidates that are in the domain, and good in all, or all if these are fewer than `n`."""
-    near = proxy.predict(texts_of(candidates)).similarity
-    inside = [c for c, x in zip(candidates, near, strict=True) if x >= proxy.edge and c.score > 0.5]
-    return inside if len(inside) >= n else candidates
+    """Candidates that are in the domain and as wanted, or good, or all, if these are too few."""
+    environment = module.environment
+    near = proxy.predict(texts_of(candidates)).similarity >= proxy.edge
+    good = module.data.as_wanted(environment, environment.encode([c.text for c in candidates]))
+    wanted = near & (True if good is None else good.numpy(force=True))
+    for fit in (wanted, near & np.array([c.score > 0.5 for c in candidates])):
+        if fit.sum() >= n:
+            return [c for c, is_fit in zip(candidates, fit, strict=True) if is_fit]
+    return candidates
 
 
 def _possible(

@@ -1,6 +1,5 @@
-"""Fine-tuning: another reward for the policy of an earlier run."""
+"""Fine-tuning: another reward for the policy of an earlier run, or known objects to begin with."""
 
-import logging
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,7 +11,7 @@ from gfn_design.described import Described
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.files.checkpoints import latest_checkpoint
-from gfn_design.files.objects import SetAside, read_molecules, read_texts
+from gfn_design.files.objects import SetAside
 from gfn_design.files.run_folder import CONFIG
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.objectives.penalty import penalty
@@ -21,25 +20,27 @@ from gfn_design.sampling.histories import sample_backward
 from gfn_design.sampling.noise import KNOWN, Randomness
 from gfn_design.sampling.trajectories import Trajectories
 from gfn_design.training.engine import Engine, named_losses, rewarded, total_loss
+from gfn_design.training.known import read_known
 from gfn_design.training.log_z import log_z_of
 from gfn_design.training.rewarding import LearnedReward, calibrate
 from gfn_design.training.tally import Tally
 
-_log = logging.getLogger(__name__)
 FITS, FIT_RATE = 50, 1e-3  # steps of Adam by which a critic begins, and their size
 Way = Literal["all", "last", "anchored"]
 
 
 class FineTuning(Described):
-    """Starts from the policy of another run, to learn another reward.
+    """Starts from the policy of another run, to learn another reward; or from known objects.
 
-    The environment and the network must be those of the run. log Z and the critic, or the flows,
-    start anew, fitted to one batch of the policy as it comes, which takes as many reward calls
+    The environment and the network must be those of the run, if there is one. log Z and the critic,
+    or the flows, start anew, fitted to one batch of the policy as it comes, which takes as many
+    reward calls
     (see `fit_to`): else the policy would be pulled off by a wrong log Z, which all trajectories
     share, and by a critic that knows nothing.
 
     Args:
-        run: The folder of the run. Training has no use for it after its first checkpoint.
+        run: The folder of the run; None begins with a policy that knows nothing, and with known
+            objects. Training has no use for it after its first checkpoint.
         way: ``all`` trains all layers; ``last`` the last layer of each policy; ``anchored`` all,
             towards prior times reward, the prior being the policy as it came (see `StepLogProbs`).
         known: A file of good objects, to be learned from besides: a table with a column of SMILES
@@ -54,7 +55,7 @@ class FineTuning(Described):
 
     def __init__(
         self,
-        run: str,
+        run: str | None = None,
         way: Way = "all",
         known: str | None = None,
         known_size: int = 32,
@@ -65,7 +66,11 @@ class FineTuning(Described):
         if known_size < 1 or known_batches < 1:
             given = f"{known_size} and {known_batches}"
             raise InputError(f"known_size and known_batches must be at least 1, got {given}")
-        self.run, self.way = Path(run), way
+        if run is None and (known is None or way != "all"):
+            raise InputError(
+                "without a run to start from, give known objects, and train all layers"
+            )
+        self.run, self.way = None if run is None else Path(run), way
         self.known = None if known is None else Path(known)
         self.known_size, self.known_batches = known_size, known_batches
         self.begun = False
@@ -125,9 +130,11 @@ class FineTuning(Described):
         if self.begun:
             return
         environment, policy = engine.parts.environment, engine.parts.policy
-        self._take_policy(environment, policy)
+        if self.run is not None:
+            self._take_policy(self.run, environment, policy)
         if self.known is not None:
-            self.objects = self._read_known(environment, self.known).to(noise.device)
+            objects, self.aside = read_known(environment, self.known)
+            self.objects = objects.to(noise.device)
         drawn = rewarded(engine.sample(policy, noise), reward)
         tally.check_rewards(drawn.objects, drawn.log_reward)
         fit_to(engine, reward, drawn)
@@ -138,14 +145,14 @@ class FineTuning(Described):
             engine.parts.slow.load_state_dict(policy.state_dict())
         self.begun = True
 
-    def _take_policy(self, environment: Environment, policy: Policy) -> None:
-        if not (self.run / CONFIG).exists():
-            raise InputError(f"{self.run}: holds no run (no {CONFIG} in it) to start from")
-        content = latest_checkpoint(self.run)[1]
+    def _take_policy(self, run: Path, environment: Environment, policy: Policy) -> None:
+        if not (run / CONFIG).exists():
+            raise InputError(f"{run}: holds no run (no {CONFIG} in it) to start from")
+        content = latest_checkpoint(run)[1]
         here, there = environment.describe(), content.get("environment")
         if here != there:
             raise InputError(
-                f"{self.run}: was trained on {there or 'something unknown'}, but the environment "
+                f"{run}: was trained on {there or 'something unknown'}, but the environment "
                 f"is {here}; fine-tuning keeps the environment of the run"
             )
         networks = {"forward_policy": policy.forward_policy}
@@ -160,48 +167,12 @@ class FineTuning(Described):
                 network.load_state_dict(weights)
             except RuntimeError as error:
                 raise InputError(
-                    f"{self.run}: has another network than the one configured; fine-tuning keeps "
+                    f"{run}: has another network than the one configured; fine-tuning keeps "
                     "the networks of the run, so leave out networks, and a shared backward "
                     "policy if the run has another"
                 ) from error
         if policy.prior is not None:
             policy.prior.forward_policy.load_state_dict(policy.forward_policy.state_dict())
-
-    def _read_known(self, environment: Environment, path: Path) -> Tensor:
-        aside: list[SetAside] = []
-        if environment.molecules:
-            read_in = read_molecules(path)
-            rows, aside = read_in.rows, [*read_in.aside]
-        else:
-            rows = read_texts(path)
-        objects = []
-        for row in rows:
-            try:
-                state = environment.encode([row.text])
-                if not is_object(environment, state):
-                    raise InputError(f"'{row.text}' is not finished")
-            except InputError as error:
-                remedy = "leave it out, or take fragments, letters or a length that can build it"
-                aside.append(SetAside(row.line, row.text, f"cannot be built: {error}", remedy))
-                continue
-            objects.append(state)
-        self.aside = aside
-        if not objects:
-            raise InputError(
-                f"{path}: none of {len(aside):,} known objects can be built; the first, in line "
-                f"{aside[0].line}: {aside[0].reason}"
-            )
-        if aside:
-            _log.warning(
-                "%s: %s of %s known objects are learned from, the others cannot be built or read; "
-                "the first, in line %s: %s",
-                path,
-                f"{len(objects):,}",
-                f"{len(objects) + len(aside):,}",
-                aside[0].line,
-                aside[0].reason,
-            )
-        return torch.cat(objects)
 
     def _reward_known(self, tally: Tally, reward: LearnedReward, path: Path) -> None:
         self.log_reward = reward(self.objects).float()
@@ -286,9 +257,3 @@ def last_layer(network: nn.Module) -> nn.Module:
     if isinstance(named, nn.Module):
         return named
     return [m for m in network.modules() if any(True for _ in m.parameters(recurse=False))][-1]
-
-
-def is_object(environment: Environment, state: Tensor) -> bool:
-    """Whether one state, ``int64[1, *state_shape]``, is a finished object."""
-    legal = environment.legal(state)[0]
-    return not bool(legal.any()) if environment.fixed_length else bool(legal[-1])
