@@ -24,7 +24,7 @@ NAMES = {
     "thompson": "Thompson sampling",
 }
 BOLD = 1.0  # standard deviations above the mean, of upper confidence bounds
-TOO_ALIKE = 0.8  # similarity to a picked one, from which on a design is not picked while others are
+TOO_ALIKE = 0.7  # similarity to a picked one, from which on a design is not picked while others are
 
 
 def pick_to_measure(

@@ -35,22 +35,31 @@ def drawn(smiles: str, nearest: str | None) -> Drawn:
         nearest: Of that molecule, None without one.
     """
     from rdkit import Chem, rdBase
-    from rdkit.Chem.rdDepictor import Compute2DCoords, SetPreferCoordGen
+    from rdkit.Chem.rdDepictor import SetPreferCoordGen
 
     design = Chem.MolFromSmiles(smiles)
     SetPreferCoordGen(True)
     if nearest is None:
-        Compute2DCoords(design)
+        _lay_down(design)
         return Drawn(_picture(design, [], 1.0), "", "")
     other = Chem.MolFromSmiles(nearest)
-    Compute2DCoords(other)
+    _lay_down(other)
     change = change_of_molecules(design, other)
     with rdBase.BlockLogs():
-        Compute2DCoords(design)
+        _lay_down(design)
         if change.common:
             _line_up(design, other, change.common)
     new = change.new if len(change.new) < design.GetNumAtoms() else []
     return Drawn(_picture(design, new, 1.0), _picture(other, [], SMALL), change.words)
+
+
+def _lay_down(molecule: "Mol") -> None:
+    """Two dimensions, wider than high."""
+    from rdkit.Chem.rdDepictor import Compute2DCoords
+    from rdkit.Chem.rdMolTransforms import CanonicalizeConformer
+
+    Compute2DCoords(molecule)
+    CanonicalizeConformer(molecule.GetConformer())
 
 
 def _line_up(design: "Mol", other: "Mol", common: str) -> None:
