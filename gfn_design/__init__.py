@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 # answer before torch is loaded; a configuration may name these without their module.
 _EXPORTS = {
     "Batches": "gfn_design.training.options",
+    "Conditions": "gfn_design.training.condition_ranges",
     "LearnedBackward": "gfn_design.training.options",
     "MaxEntropyBackward": "gfn_design.training.options",
     "Networks": "gfn_design.training.options",
@@ -184,6 +185,7 @@ if TYPE_CHECKING:
     from gfn_design.sampling.prioritized import PrioritizedReplay
     from gfn_design.sampling.replay import Replay
     from gfn_design.sampling.trajectories import Trajectories, sample
+    from gfn_design.training.condition_ranges import Conditions
     from gfn_design.training.divergence import DivergenceError
     from gfn_design.training.fine_tuning import FineTuning
     from gfn_design.training.options import (

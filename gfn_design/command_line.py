@@ -122,8 +122,19 @@ def _finetune(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _at(command: argparse.ArgumentParser) -> None:
+    """At which setting a run is asked that was trained with conditions."""
+    command.add_argument(
+        "--at",
+        nargs="+",
+        metavar="NAME=NUMBER",
+        help="of a run that was trained with conditions, as --at exponent=8 QED=2",
+    )
+
+
 def _sample(command: argparse.ArgumentParser) -> None:
     """Options of sample."""
+    _at(command)
     command.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
     command.add_argument("-n", type=int, default=1000, help="distinct candidates (default: 1000)")
     command.add_argument("--seed", type=int, default=0, help="another one draws others")
@@ -159,11 +170,13 @@ def _sample(command: argparse.ArgumentParser) -> None:
 
 def _evaluate(command: argparse.ArgumentParser) -> None:
     """Options of evaluate."""
+    _at(command)
     command.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
 
 
 def _report(command: argparse.ArgumentParser) -> None:
     """Options of report."""
+    _at(command)
     command.add_argument("run", type=Path, metavar="RUN", help="a folder that fit wrote")
     command.add_argument(
         "--designs",

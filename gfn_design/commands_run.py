@@ -29,7 +29,7 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
         raise InputError(
             f"{folder}: holds candidates already; choose another --output, or give --overwrite"
         )
-    run = open_run(options.run)
+    run = open_run(options.run, setting_of(options.at))
     print(f"drawing {options.n:,} candidates ...", flush=True)
     if reference is not None:
         from gfn_design.files.objects import read_molecules
@@ -52,6 +52,24 @@ def sample(options: argparse.Namespace, overrides: Overrides) -> int:
         print(f"  {folder / path.name}")
     _tell(candidates, drawn, draws, options.n)
     return 0
+
+
+def setting_of(given: list[str] | None) -> dict[str, float]:
+    """What ``exponent=8 QED=2`` says.
+
+    Raises:
+        InputError: It says nothing of the kind.
+    """
+    found = {}
+    for text in given or ():
+        name, sign, number = text.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            sign = ""
+        if not (sign and name):
+            raise InputError(f"--at takes names and numbers, as in --at exponent=8, got '{text}'")
+    return found
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -117,7 +135,7 @@ def evaluate(options: argparse.Namespace, overrides: Overrides) -> int:
     """Print how far a run is from its target."""
     from gfn_design.runs.run import open_run
 
-    module = open_run(options.run).module
+    module = open_run(options.run, setting_of(options.at)).module
     metrics = module.evaluate().metrics
     module.data.settle()
     print_metrics(metrics)
@@ -133,7 +151,7 @@ def report(options: argparse.Namespace, overrides: Overrides) -> int:
     path: Path = options.output or options.run / "report.html"
     if path.suffix.lower() != ".html":
         raise InputError(f"{path}: the page is written as HTML; give --output a name in .html")
-    run = open_run(options.run)
+    run = open_run(options.run, setting_of(options.at))
     print(f"looking at {options.run} and at the designs in {designs} ...", flush=True)
     page = page_of(run, designs.absolute())
     run.module.data.settle()

@@ -1,5 +1,6 @@
 """A module that designs: it draws objects, knows their rewards, and compares the two."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -7,6 +8,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from gfn_design.config import build_arguments
+from gfn_design.config.renamed import of_option
 from gfn_design.data.base import DataModule
 from gfn_design.described import described, nameless, show_constructor
 from gfn_design.environments.base import Environment
@@ -15,10 +17,12 @@ from gfn_design.evaluation.evaluate import Evaluation, evaluate
 from gfn_design.evaluation.exact import Target
 from gfn_design.evaluation.transfer import TransferTarget
 from gfn_design.files.checkpoints import load_checkpoint
+from gfn_design.objectives.base import Objective
 from gfn_design.policies.policy import Policy
 from gfn_design.ranks import together
 from gfn_design.sampling.noise import CANDIDATES, uniform_noise
 from gfn_design.sampling.trajectories import Trajectories
+from gfn_design.training.conditions import ConditionedLogZ, at_setting, begin_with
 from gfn_design.training.engine import Engine
 from gfn_design.training.tally import Tally
 from gfn_design.training.task import Task
@@ -47,6 +51,7 @@ class Designer(LightningModule):
         tally: What has been counted.
         batch_size: Trajectories of a batch, on each device.
         draw_seed: Of all draws.
+        log_z_at: What log Z is at settings, if it was trained with conditions.
         evaluated: After how many batches it was evaluated last, and what was found.
     """
 
@@ -57,11 +62,20 @@ class Designer(LightningModule):
     tally: Tally
     batch_size: int
     draw_seed: int
+    log_z_at: ConditionedLogZ | None
+    objective: Objective
     evaluated: tuple[int, Evaluation] | None
 
     exact_limit = 4_000_000
     """States up to which evaluation is exact: four million take seconds, and 36 million (sEH
     blocks) half a minute and 4 GB of memory."""
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:
+        """Answer names that options had before."""
+        own = signature(cls.__init__).parameters
+        if moved := [name for name in named if name not in own and of_option(name)]:
+            raise InputError(f"{cls.__name__}: '{moved[0]}' is {of_option(moved[0])} now")
+        return super().__new__(cls)
 
     def __init_subclass__(cls, **options: Any) -> None:
         """What help shows is what the constructor takes."""
@@ -129,8 +143,21 @@ class Designer(LightningModule):
         self._take(data)
         return self
 
+    def at(self, **setting: float) -> "Designer":
+        """The same at one setting of its conditions, to draw from and to evaluate.
+
+        Args:
+            **setting: As ``exponent=8``; what is missing is as the data has it.
+
+        Raises:
+            InputError: It was trained without conditions, or for others.
+        """
+        return at_setting(self, setting)
+
     def _take(self, data: DataModule) -> None:
         self.task.take(data)
+        if self.log_z_at is not None:
+            begin_with(self.policy, self.log_z_at, data)
         self.evaluated = None
         self.engine.forget()
 

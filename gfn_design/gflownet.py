@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
-from inspect import signature
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gfn_design import ranks
-from gfn_design.config.renamed import of_option
 from gfn_design.data.base import DataModule
 from gfn_design.designer import Designer
 from gfn_design.environments.base import Environment
@@ -23,6 +21,8 @@ from gfn_design.objectives.base import Objective
 from gfn_design.ranks import gathered, together
 from gfn_design.sampling.noise import TRAINING, seed_of, uniform_noise
 from gfn_design.training.checkpoints import check_environment_of, of_rank
+from gfn_design.training.condition_ranges import Conditions
+from gfn_design.training.conditions import ConditionedLogZ
 from gfn_design.training.divergence import are_finite, diverged
 from gfn_design.training.engine import Losses, Parts, Step, total_loss
 from gfn_design.training.fine_tuning import FineTuning
@@ -63,16 +63,11 @@ class GFlowNet(Designer):
         optimiser: How the networks are updated.
         fine_tune: The run whose policy training starts from; None starts from chance.
         speed: What makes training faster; results are the same up to rounding.
+        conditions: What the policy is told with each question, so that it can be chosen
+            afterwards (see `Conditions`, and `at`); None learns one question.
         draw_seed: Of all draws, but not of first weights, which Lightning's `seed_everything`
             decides; None takes the one given to that, else 0.
     """
-
-    def __new__(cls, *arguments: Any, **named: Any) -> "GFlowNet":
-        """Answer names that options had before."""
-        own = signature(cls.__init__).parameters
-        if moved := [name for name in named if name not in own and of_option(name)]:
-            raise InputError(f"GFlowNet: '{moved[0]}' is {of_option(moved[0])} now")
-        return super().__new__(cls)
 
     def __init__(
         self,
@@ -84,6 +79,7 @@ class GFlowNet(Designer):
         optimiser: Optimiser = Optimiser(),  # noqa: B008
         fine_tune: FineTuning | None = None,
         speed: Speed = Speed(),  # noqa: B008
+        conditions: Conditions | None = None,
         draw_seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -92,7 +88,8 @@ class GFlowNet(Designer):
         given = objective, backward, batches, fine_tune
         objective, backward, batches, fine_tune = deepcopy(given)
         setting = Setting(
-            environment, objective, networks, backward, batches, optimiser, fine_tune, speed
+            *(environment, objective, networks, backward, batches, optimiser, fine_tune, speed),
+            conditions,
         )
         check(setting)
         self.environment, self.objective = environment, objective
@@ -109,7 +106,8 @@ class GFlowNet(Designer):
         self._remember_arguments({"draw_seed": self.draw_seed})
         self.slow = slow_copy(self.policy, objective, self.backward_objective)
         learns = environment, self.policy, objective, self.backward_objective, self.slow
-        parts = Parts(*learns, batches.exploration, batches.search)
+        self.log_z_at = None if conditions is None else ConditionedLogZ(conditions)
+        parts = Parts(*learns, batches.exploration, batches.search, self.log_z_at)
         self.engine = engine_for(parts, batches.size, learns_once(setting), speed)
         self.tables = self.engine.tables
         self.tally = Tally(environment, batches.size)
@@ -272,7 +270,7 @@ class GFlowNet(Designer):
 
     def _optimizer(self) -> Optimizer:
         """The critic and log Z have learning rates of their own."""
-        groups = parameter_groups(self.policy, self.objective, self.optimiser)
+        groups = parameter_groups(*(self.policy, self.objective, self.optimiser, self.log_z_at))
         if self.objective.brings_optimizer:
             latest = self.learner.latest
             return self.objective.optimizer(groups, self.environment, self.policy, latest)

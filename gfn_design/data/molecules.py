@@ -1,7 +1,7 @@
 """What a chemist wants of molecules: several properties at once, each in its own units."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Numbers
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,13 @@ from gfn_design.data.functions import ScoredData
 from gfn_design.data.proxy_terms import check_titles, proxies_of, with_domains
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
-from gfn_design.rewards.desirability import Desirability, combined, desirability, limits
+from gfn_design.rewards.desirability import (
+    Desirability,
+    combined,
+    desirability,
+    limits,
+    multiplied,
+)
 from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.programs import ProgramWorker
 from gfn_design.rewards.properties import (
@@ -197,10 +203,17 @@ class MoleculeData(ScoredData):
             values[torch.tensor(some, dtype=torch.int64)[:, None], torch.tensor(places)] = found
         return values
 
-    def score(self, values: Tensor) -> Tensor:
-        """The scores of molecules with these values, ``float64[n]``; 0 where a value is missing."""
+    def score(self, values: Tensor, times: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The scores of molecules with these values, ``float64[n]``; 0 where a value is missing.
+
+        Args:
+            values: ``float64[n, terms]``.
+            times: By what the weights of terms are multiplied, by title, for each molecule.
+        """
         parts = [d(x) for d, x in zip(self._wanted, values.nan_to_num().unbind(1), strict=True)]
         weights = torch.tensor([term.weight for term in self.terms], dtype=torch.float64)
+        if times:
+            weights = multiplied(weights, self.titles, times)
         score = combined(torch.stack(parts, 1), weights, self.combine)
         return score.where(values.isfinite().all(1), 0.0)
 
@@ -273,5 +286,9 @@ class MoleculeScore(nn.Module):
 
     @torch.compiler.disable(reason="this score is found in Python")
     def forward(self, objects: Tensor) -> Tensor:
-        score = self.data.score(self.data.values(self.write(objects)))
+        return self.at(objects, {})
+
+    def at(self, objects: Tensor, times: Mapping[str, Tensor]) -> Tensor:
+        """The same with other weights of terms: so many times theirs, for each object."""
+        score = self.data.score(self.data.values(self.write(objects)), times)
         return score.to(objects.device, torch.float32)

@@ -17,6 +17,7 @@ from gfn_design.fast.step import Differentiated, EngineOfBatch, Known, loss_of, 
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.log_probabilities import PolicyLike, StepLogProbs
 from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories
+from gfn_design.training.conditions import ConditionedEngine
 from gfn_design.training.engine import Batch, Engine, Noise, Parts, Step
 from gfn_design.training.extras import EngineWithExtras
 from gfn_design.training.options import Speed
@@ -33,6 +34,8 @@ def engine_for(parts: Parts, batch_size: int, once: bool, speed: Speed) -> Engin
         once: Each batch is learned from once, and nothing besides.
         speed: The plain one, or how to be faster.
     """
+    if parts.log_z_at is not None:
+        return ConditionedEngine(parts)
     if speed.fast:
         return FastEngine(parts, batch_size, once, speed)
     return EngineWithExtras(parts) if parts.have_extras or not once else Engine(parts)

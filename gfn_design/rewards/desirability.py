@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -138,18 +138,40 @@ def _band(low: float, high: float, within: float | None, usual: float, text: str
     return band
 
 
+def multiplied(weights: Tensor, titles: Sequence[str], times: Mapping[str, Tensor]) -> Tensor:
+    """Weights of terms for each object, ``float64[n, terms]``.
+
+    Args:
+        weights: ``float64[terms]``.
+        titles: Of the terms.
+        times: By what to multiply, by title, ``float[n]`` each.
+
+    Raises:
+        InputError: There is no term of such a title.
+    """
+    if unknown := [name for name in times if name not in titles]:
+        raise InputError(
+            f"conditions.weights: there is no term '{unknown[0]}'; there are {', '.join(titles)}"
+        )
+    n = len(next(iter(times.values())))
+    found = weights.expand(n, -1).clone()
+    for name, factor in times.items():
+        found[:, titles.index(name)] *= factor.to(found)
+    return found
+
+
 def combined(desirabilities: Tensor, weights: Tensor, how: str) -> Tensor:
     """Weighted geometric mean (``product``) or arithmetic mean (``sum``) over the terms.
 
     Args:
         desirabilities: ``float64[n, terms]``.
-        weights: ``float64[terms]``, positive.
+        weights: ``float64[terms]``, positive, or ``float64[n, terms]``, of each its own.
         how: ``product`` or ``sum``.
 
     Returns:
         ``float64[n]``.
     """
-    shares = weights / weights.sum()
+    shares = weights / weights.sum(-1, keepdim=True)
     if how == "sum":
         return (desirabilities * shares).sum(1)
     return (desirabilities**shares).prod(1)

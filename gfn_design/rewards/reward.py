@@ -1,6 +1,8 @@
 """What is wanted: a score of finished objects, turned into a positive reward."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,11 +50,29 @@ class Reward(nn.Module):
         """log R in nats, ``float[batch]``; not finite where the score is NaN or not positive."""
         return self.log_of(self.score(objects))
 
-    def log_of(self, score: Tensor) -> Tensor:
-        """log R of objects that have this score, ``float[batch]``."""
+    def log_of(self, score: Tensor, exponent: Tensor | None = None) -> Tensor:
+        """log R of objects of this score, ``float[batch]``, each with its own exponent if given."""
         if self.minimum is not None or self.maximum is not None:
             score = score.clamp(self.minimum, self.maximum)
-        return self.exponent * score.log() + self.log_scale
+        return (self.exponent if exponent is None else exponent) * score.log() + self.log_scale
+
+    def at(self, objects: Tensor, settings: Mapping[str, Tensor]) -> Tensor:
+        """log R of each object at a setting of its own, ``float[batch]``.
+
+        Args:
+            objects: ``int64[batch, *state_shape]``.
+            settings: ``exponent``, and by the titles of terms how many times their weight they
+                have, ``float[batch]`` each.
+
+        Raises:
+            InputError: The score has no terms.
+        """
+        weights = {name: x for name, x in settings.items() if name != "exponent"}
+        if weights and not hasattr(self.score, "at"):
+            raise InputError("conditions.weights are of terms; take MoleculeData or SequenceData")
+        score: Any = self.score
+        found = score.at(objects, weights) if weights else score(objects)
+        return self.log_of(found, settings.get("exponent"))
 
 
 class LogReward(Reward):
@@ -70,8 +90,8 @@ class LogReward(Reward):
             raise InputError(f"temperature must be at most {MAX_NUMBER:g}, got {temperature}")
         super().__init__(score, exponent=1 / temperature)
 
-    def log_of(self, score: Tensor) -> Tensor:
-        return self.exponent * score
+    def log_of(self, score: Tensor, exponent: Tensor | None = None) -> Tensor:
+        return (self.exponent if exponent is None else exponent) * score
 
 
 class TableScore(nn.Module):

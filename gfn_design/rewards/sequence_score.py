@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gfn_design.environments.sequences.edits import Edits
 from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
-from gfn_design.rewards.desirability import combined, desirability
+from gfn_design.rewards.desirability import combined, desirability, multiplied
 from gfn_design.rewards.levels import Levels
 from gfn_design.rewards.scorer import Scorer
 
@@ -42,7 +42,7 @@ class SequenceScore(nn.Module):
         minimum: float,
     ) -> None:
         super().__init__()
-        self.read, self.terms = read, nn.ModuleList(values)
+        self.read, self.terms, self.names = read, nn.ModuleList(values), names
         self.levels = nn.ModuleList(
             levels_of(name, want, value, n_levels, minimum)
             for name, want, value in zip(names, wants, values, strict=True)
@@ -67,10 +67,18 @@ class SequenceScore(nn.Module):
         """The score of desirabilities ``float64[n, terms]``: ``float64[n]``."""
         return combined(worths, self.weights, "product")
 
-    def forward(self, objects: Tensor) -> Tensor:
+    def worths(self, objects: Tensor) -> Tensor:
+        """The desirability of every term, of states: ``float64[batch, terms]``."""
         values = self.values(objects).unbind(1)
-        worths = [levels(x) for levels, x in zip(self.levels, values, strict=True)]
-        return self.of_worths(torch.stack(worths, 1)).float()
+        return torch.stack([levels(x) for levels, x in zip(self.levels, values, strict=True)], 1)
+
+    def forward(self, objects: Tensor) -> Tensor:
+        return self.of_worths(self.worths(objects)).float()
+
+    def at(self, objects: Tensor, times: Mapping[str, Tensor]) -> Tensor:
+        """The score with other weights of terms: so many times theirs, for each object."""
+        weights = multiplied(self.weights, self.names, times)
+        return combined(self.worths(objects), weights, "product").float()
 
 
 def levels_of(name: str, want: str, value: nn.Module, n_levels: int, minimum: float) -> nn.Module:

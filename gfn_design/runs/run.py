@@ -13,6 +13,7 @@ from gfn_design.config import Config, build_section, check, dump, read
 from gfn_design.config.renamed import upgraded
 from gfn_design.config.root import ROOT
 from gfn_design.data.base import DataModule
+from gfn_design.designer import Designer
 from gfn_design.errors import InputError
 from gfn_design.files.checkpoints import latest_checkpoint
 from gfn_design.files.run_folder import (
@@ -33,7 +34,7 @@ class Run(NamedTuple):
 
     folder: Path
     config: dict[str, Any]
-    module: GFlowNet
+    module: Designer
 
 
 def first_logged(folder: Path, column: str) -> float | None:
@@ -65,11 +66,16 @@ def config_of(folder: Path) -> Config:
     return config
 
 
-def open_run(folder: Path) -> Run:
+def open_run(folder: Path, at: Mapping[str, float] | None = None) -> Run:
     """Build the module of a run, load its last checkpoint and give it its reward.
 
+    Args:
+        folder: Of the run.
+        at: A setting of its conditions, by their names; None is as its data has it.
+
     Raises:
-        InputError: The folder holds no run, or its checkpoint does not fit.
+        InputError: The folder holds no run, its checkpoint does not fit, or it knows no such
+            conditions.
     """
     if not (folder / CONFIG).exists():
         raise InputError(f"{folder}: holds no run (no {CONFIG} in it)")
@@ -80,7 +86,8 @@ def open_run(folder: Path) -> Run:
     restore(module, checkpoint, path)
     data.keep_in(folder)
     data.count_on((checkpoint.get("ranks") or [{}])[0].get("data", {}))
-    return Run(folder, config, module.eval().use(data))
+    opened: Designer = module.eval().use(data)
+    return Run(folder, config, opened.at(**at) if at else opened)
 
 
 def restore(module: GFlowNet, checkpoint: dict[str, Any], path: Path) -> None:

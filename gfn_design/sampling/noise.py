@@ -12,7 +12,7 @@ from gfn_design.errors import InputError
 
 # Streams that never share a draw.
 TRAINING, EVALUATION, CANDIDATES, HISTORIES, REPLAYED, CHOICES, SEARCHED, HELD_OUT = range(8)
-KNOWN, MEMBERS = 8, 9
+KNOWN, MEMBERS, CONDITIONS = 8, 9, 10
 SEEDS = 256
 
 

@@ -23,7 +23,7 @@ Gradients = list[tuple[nn.Parameter, Tensor]]
 
 
 class Parts(NamedTuple):
-    """What a training step is made of; the latter four are None in a default one.
+    """What a training step is made of; the latter five are None in a default one.
 
     Attributes:
         environment: What is built.
@@ -33,6 +33,7 @@ class Parts(NamedTuple):
         slow: A copy of the policy that follows it slowly, if an objective wants one.
         exploration: How trajectories are drawn, if not as the policy would.
         search: Fills the batch, if not drawn whole.
+        log_z_at: What log Z is at settings, if the policy is told which; a `ConditionedLogZ`.
     """
 
     environment: Environment
@@ -42,12 +43,13 @@ class Parts(NamedTuple):
     slow: Policy | None = None
     exploration: Exploration | None = None
     search: LocalSearch | None = None
+    log_z_at: Any = None
 
     @property
     def have_extras(self) -> bool:
         """Whether a step is more than a default one."""
         kind, scores_states = self.objective.value_kind, self.objective.scores_states
-        return self[3:] != (None,) * 4 or kind == "edges" or scores_states
+        return self[3:] != (None,) * 5 or kind == "edges" or scores_states
 
 
 class Noise(NamedTuple):
@@ -58,12 +60,14 @@ class Noise(NamedTuple):
         back: For the backward objective, if there is one.
         search: Of the proposals of a local search.
         lots: For `Exploration.lots`, if the policy is an ensemble; of replayed trajectories too.
+        settings: At which each trajectory is drawn, ``float[n, conditions]``; see `Conditions`.
     """
 
     drawn: Tensor
     back: Tensor | None = None
     search: Tensor | None = None
     lots: Tensor | None = None
+    settings: Tensor | None = None
 
 
 class Batch(NamedTuple):
@@ -78,6 +82,7 @@ class Batch(NamedTuple):
         log_guide: Of those; see `StepLogProbs`.
         learns: Which members of an ensemble learn from each of `drawn`: ``bool[batch, members]``.
         weight: Of the steps of `drawn`; see `StepLogProbs`.
+        settings: At which each of `drawn` was drawn; see `Conditions`.
     """
 
     drawn: Trajectories
@@ -87,6 +92,7 @@ class Batch(NamedTuple):
     log_guide: Tensor | None = None
     learns: Tensor | None = None
     weight: Tensor | None = None
+    settings: Tensor | None = None
 
 
 class Step(NamedTuple):

@@ -36,7 +36,7 @@ class EngineWithExtras(Engine):
         )
 
     def draw(self, noise: Noise, reward: LogRewardFunction) -> Batch:
-        environment, policy, objective, _, _, _, search = self.parts
+        environment, policy, objective, _, _, _, search, _ = self.parts
         sampler, learns = self._explorer(noise)
         drawn = self.sample(sampler, noise.drawn)
         # Without gradients, and in full precision always.

@@ -1,11 +1,13 @@
 """What is built of the options: the policy, and the groups that an optimizer updates."""
 
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from gfn_design.objectives.base import BackwardObjective, Objective
+from gfn_design.policies.knots import Knots
 from gfn_design.policies.policy import Policy
 from gfn_design.training.options import Optimiser
 from gfn_design.training.setting import Setting, copy_rate
@@ -13,16 +15,19 @@ from gfn_design.training.setting import Setting, copy_rate
 
 def policy_of(setting: Setting) -> Policy:
     """The policies and critics that an objective learns with."""
-    environment, objective, networks, backward, batches, _, fine_tune, _ = setting
+    environment, objective, networks, backward, batches, _, fine_tune, _, conditions = setting
+    network, critic = networks.network, networks.critic
+    if conditions is not None:  # which there is no place for in a network of one answer
+        network, critic = (partial(Knots, made, conditions.size) for made in (network, critic))
     several = environment.n_backward_actions > 1
     learns_by = backward.learns_by if several else None
-    value = {"critic": networks.critic, "flow": networks.network}.get(objective.value_kind or "")
+    value = {"critic": critic, "flow": network}.get(objective.value_kind or "")
     return Policy(
         environment,
-        networks.network,
+        network,
         backward.kind,
         value,
-        networks.critic if learns_by is not None and learns_by.needs_critic else None,
+        critic if learns_by is not None and learns_by.needs_critic else None,
         setting.members,
         batches.exploration.random_prior if batches.exploration else 0.0,
         fine_tune is not None and fine_tune.anchored,
@@ -39,7 +44,10 @@ def slow_copy(
 
 
 def parameter_groups(
-    policy: Policy, objective: Objective, optimiser: Optimiser
+    policy: Policy,
+    objective: Objective,
+    optimiser: Optimiser,
+    log_z_at: nn.Module | None = None,
 ) -> list[dict[str, Any]]:
     """The parameters of policies, critics and log Z, with their learning rates."""
     rates = {"policy": optimiser.lr, "critic": optimiser.critic_lr, "log_z": optimiser.log_z_lr}
@@ -52,6 +60,7 @@ def parameter_groups(
         )
         groups["critic" if critic else "policy"].append(parameter)
     groups["log_z"] += objective.parameters()
+    groups["log_z"] += [] if log_z_at is None else log_z_at.parameters()
     return [
         {"params": parameters, "lr": rates[name], "name": name}
         for name, parameters in groups.items()

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,12 @@ class LearnedReward(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         return self.as_learned(_asked(self.reward, states), states)
+
+    def at(self, states: Tensor, settings: Mapping[str, Tensor]) -> Tensor:
+        """The same, each at a setting of its own (see `Reward.at`)."""
+        reward = self.reward
+        assert isinstance(reward, Reward)
+        return self.as_learned(_asked(lambda some: reward.at(some, settings), states), states)
 
     def as_learned(self, log_reward: Tensor, states: Tensor) -> Tensor:
         """The same of states whose objects have this log R.

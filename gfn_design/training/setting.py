@@ -9,6 +9,7 @@ from gfn_design.environments.walks import every_state_is_an_object
 from gfn_design.errors import InputError
 from gfn_design.objectives.base import BackwardObjective, Objective
 from gfn_design.sampling.prioritized import PrioritizedReplay
+from gfn_design.training.condition_ranges import Conditions
 from gfn_design.training.fine_tuning import FineTuning
 from gfn_design.training.options import (
     Backward,
@@ -31,6 +32,7 @@ class Setting(NamedTuple):
     optimiser: Optimiser
     fine_tune: FineTuning | None
     speed: Speed
+    conditions: Conditions | None = None
 
     @property
     def members(self) -> int:
@@ -46,7 +48,14 @@ def check(setting: Setting) -> None:
     """
     _check_kinds(setting)
     _check_factories(setting.networks)
-    for rule in (_check_backward, _check_objective, _check_batches, _check_ensemble, _check_region):
+    for rule in (
+        _check_backward,
+        _check_objective,
+        _check_batches,
+        _check_ensemble,
+        _check_region,
+        _check_conditions,
+    ):
         rule(setting)
     copy_rate(setting.objective, setting.backward.learns_by)
     if setting.fine_tune is not None:
@@ -66,9 +75,10 @@ def _check_kinds(setting: Setting) -> None:
         (Optimiser, "Optimiser(lr=1e-3)"),
         (FineTuning, "FineTuning('runs/before')"),
         (Speed, "Speed(compiled=True)"),
+        (Conditions, "Conditions(exponent='1..16')"),
     )
     for name, (kind, example), part in zip(Setting._fields, kinds, setting, strict=True):
-        if isinstance(part, kind) or (name == "fine_tune" and part is None):
+        if isinstance(part, kind) or (name in ("fine_tune", "conditions") and part is None):
             continue
         given = f"the class {part.__name__}" if isinstance(part, type) else repr(part)
         article = "an" if kind.__name__[0] in "EO" else "a"
@@ -184,6 +194,29 @@ def _check_region(setting: Setting) -> None:
         )
     if setting.optimiser.factory is not None:
         raise InputError("a trust region brings its own optimizer; leave out optimiser.factory")
+
+
+def _check_conditions(setting: Setting) -> None:
+    """A conditioned policy learns from what it drew at those settings, and from nothing else."""
+    if setting.conditions is None:
+        return
+    objective, batches = setting.objective, setting.batches
+    others = {
+        "batches.replay": batches.replay,
+        "batches.search": batches.search,
+        "batches.exploration": batches.exploration,
+        "an objective of the backward policy": setting.backward.learns_by,
+        "fine_tune": setting.fine_tune,
+        "a slow copy": objective.copy_rate,
+    }
+    if what := ", ".join(name for name, part in others.items() if part is not None):
+        raise InputError(f"conditions do not go with {what}; leave that out")
+    name = type(objective).__name__
+    if objective.value_kind == "edges" or objective.scores_states or objective.brings_optimizer:
+        raise InputError(
+            f"conditions do not go with {name}; take TrajectoryBalance, SubTrajectoryBalance or "
+            "ActorCritic"
+        )
 
 
 def copy_rate(objective: Objective, backward_objective: BackwardObjective | None) -> float | None:
