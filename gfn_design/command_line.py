@@ -189,6 +189,24 @@ def _report(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _compose(command: argparse.ArgumentParser) -> None:
+    """Options of compose."""
+    command.add_argument("run", type=Path, metavar="A", help="a folder that fit wrote")
+    command.add_argument("other", type=Path, metavar="B", help="another, of the same environment")
+    command.add_argument(
+        "--how",
+        choices=("mixture", "and", "not"),
+        default="and",
+        help="either of both, what both build, or what A builds and B does not (default: and)",
+    )
+    command.add_argument("-n", type=int, default=1000, help="objects to draw (default: 1000)")
+    command.add_argument("--seed", type=int, default=0, help="another one draws others")
+    command.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="default: runs/<A>-<how>-<B>"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace what is in FOLDER")
+
+
 def _compare(command: argparse.ArgumentParser) -> None:
     """Options of compare."""
     command.add_argument(
@@ -268,6 +286,7 @@ COMMANDS = {
     "sample": (_sample, "draw distinct candidates from a run, best first"),
     "evaluate": (_evaluate, "compare what a run samples with what it should sample"),
     "report": (_report, "one page on a run: is it learning, what came out, how it was made"),
+    "compose": (_compose, "draw what two runs build together: A and B, A not B"),
     "compare": (_compare, "run a grid of problems, methods and seeds; say which is better"),
     "feasible": (_feasible, "say what share of all sequences is as wanted, before training"),
     "mine": (_mine, "find the fragments that molecules of yours are made of (BRICS)"),

@@ -217,6 +217,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Overrides], int]] = {
     "sample": commands_run.sample,
     "evaluate": commands_run.evaluate,
     "report": commands_run.report,
+    "compose": commands_run.compose,
     "compare": compare,
     "feasible": feasible,
     "mine": mine,

@@ -162,3 +162,34 @@ def report(options: argparse.Namespace, overrides: Overrides) -> int:
             print(f"  {finding.what}: {finding.words} {finding.remedy}".rstrip())
     print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB, one file that loads nothing)")
     return 0
+
+
+def compose(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Draw what two runs build together."""
+    if options.n < 1:
+        raise InputError(f"-n must be at least 1, got {options.n}")
+    from gfn_design.results.composed import compose as composed
+    from gfn_design.results.composed_files import write_composed
+    from gfn_design.runs.run import open_run
+
+    names = [options.run.resolve().name, options.other.resolve().name]
+    folder = options.output or Path("runs", f"{names[0]}-{options.how}-{names[1]}")
+    path = folder.absolute() / "candidates.csv"
+    if path.exists() and not options.overwrite:
+        raise InputError(
+            f"{folder}: holds candidates already; choose another --output, or give --overwrite"
+        )
+    first, second = open_run(options.run).module, open_run(options.other).module
+    print("drawing ...", flush=True)
+    found = composed(first, second, options.how, options.n, options.seed)
+    n = write_composed(found, first, second, path)
+    kept = len(found.objects) / found.drawn
+    how = "exactly, by the probabilities of both" if found.exact else "by estimated probabilities"
+    print(f"{len(found.objects):,} of {found.drawn:,} drawn are kept ({100 * kept:.1f} %), {how}")
+    if not found.exact:
+        print(
+            "estimates of probabilities are noisy where an object can be built in many ways; order "
+            "append, or a run trained for both, knows them"
+        )
+    print(f"written: {folder / 'candidates.csv'} ({n:,} distinct, best of both first)")
+    return 0
