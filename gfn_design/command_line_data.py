@@ -32,6 +32,18 @@ def _data(command: argparse.ArgumentParser) -> None:
         help="convert: pIC50, pKi, ... (minus log10 of molar numbers), log10 or -log10",
     )
     command.add_argument(
+        "--append",
+        type=Path,
+        metavar="CLEAN",
+        help="a cleaned table of earlier rounds, which the new one is put beside",
+    )
+    command.add_argument(
+        "--predicted",
+        type=Path,
+        metavar="FOLDER",
+        help="that sample wrote before: say how right its sealed predictions were",
+    )
+    command.add_argument(
         "--output", type=Path, metavar="FILE.csv", help="default: TABLE with _clean.csv"
     )
     command.epilog = (

@@ -14,6 +14,7 @@ def data(options: argparse.Namespace, overrides: Overrides) -> int:
     from gfn_design.files.measurements import Asked, read_measurements
     from gfn_design.files.objects import write_whole_aside
     from gfn_design.proxies.fit import data_of
+    from gfn_design.proxies.rounds import appended, scored
     from gfn_design.proxies.telling import about_table, learnable
 
     source: Path = options.table
@@ -26,6 +27,12 @@ def data(options: argparse.Namespace, overrides: Overrides) -> int:
         options.column, options.value, options.to, options.unit, options.kind, options.strands
     )
     measured = read_measurements(source, asked)
+    if options.predicted is not None:
+        for line in scored(options.predicted, measured, options.strands):
+            print(line)
+    if options.append is not None:
+        old = read_measurements(options.append, Asked(strands=options.strands))
+        measured = appended(old, measured, options.strands, options.append)
     read = data_of(measured, options.strands)
     aside = path.with_name(f"{stem(source)}_set_aside.csv")
     for line in about_table(measured, read, aside):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.files.objects import read_molecules, write_aside
+from gfn_design.files.seals import write_seal
 from gfn_design.files.tables import write_table
 from gfn_design.files.whole import whole_files
 
@@ -56,6 +57,8 @@ def write_candidates(
         if funnel is not None:
             files.append(part / FILE)
             funnel.write(files[-1])
+            if getattr(module.data, "proxies", []):
+                files.append(write_seal(part))
     return [folder / file.name for file in files]
 
 

@@ -1,0 +1,107 @@
+"""The next round: new measurements beside the old ones, and what was predicted of them."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+
+from gfn_design.errors import InputError
+from gfn_design.files.measured import Kind, Measured, Measurement, merged, strand_key
+from gfn_design.files.seals import SEALED, sealed_on
+
+
+def appended(old: Measured, new: Measured, strands: str, path: Path) -> Measured:
+    """Both tables as one; the rows of the new one are of the next round.
+
+    Args:
+        old: A cleaned table.
+        new: What was measured since.
+        strands: ``both`` or ``given``, of DNA.
+        path: Of the old one, for messages.
+
+    Raises:
+        InputError: They are of other objects, or of another quantity.
+    """
+    if old.kind != new.kind:
+        raise InputError(f"{path}: holds {old.kind}, but the new table {new.kind}")
+    if old.quantity != new.quantity:
+        raise InputError(
+            f"{path}: holds {old.quantity}, but the new table {new.quantity}; convert it alike, by "
+            "--to, or name its column, by --value"
+        )
+    last = max((int(row.round) for row in old.rows if row.round.isdecimal()), default=1)
+    rows = [row._replace(round=str(last + 1)) for row in new.rows]
+    kept, more = merged([*old.rows, *rows], old.kind, strands)
+    known = {_key(row.text, old.kind, strands) for row in old.rows}
+    again = sum(_key(row.text, old.kind, strands) in known for row in rows)
+    note = f"round {last + 1}: {len(rows):,} objects, {again:,} of which were measured before"
+    return Measured(
+        old.kind,
+        old.quantity,
+        kept,
+        [*new.aside, *more.aside],
+        [*new.notes, note, *more.notes],
+        new.n_rows,
+    )
+
+
+def _key(text: str, kind: Kind, strands: str) -> str:
+    return strand_key(text) if kind == "DNA" and strands == "both" else text
+
+
+def scored(folder: Path, new: Measured, strands: str) -> list[str]:
+    """How right the sealed predictions of a folder were, by what was measured since.
+
+    Args:
+        folder: That ``gfn-design sample`` wrote, with predictions of a proxy.
+        new: What was measured.
+        strands: ``both`` or ``given``, of DNA.
+
+    Raises:
+        InputError: There are no such predictions, or they were changed.
+    """
+    day = sealed_on(folder)
+    with (folder / SEALED).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    name = next((c.removesuffix("_second") for c in rows[0] if c.endswith("_second")), None)
+    if not rows or name is None:
+        raise InputError(f"{folder / SEALED}: holds no predictions of a proxy")
+    predicted = {}
+    for row in rows:
+        text = (row.get("smiles") or row.get("sequence") or "").removeprefix("'")
+        predicted[_canonical(text, new.kind, strands)] = row
+    found: list[tuple[Measurement, dict[str, str]]] = [
+        (it, predicted[key])
+        for it in new.rows
+        if not it.limit and (key := _key(it.text, new.kind, strands)) in predicted
+    ]
+    lines = [f"predictions sealed on {day}: {len(found):,} of {len(predicted):,} were measured"]
+    if not found:
+        return lines
+    values = np.array([it.value for it, _ in found])
+    mean, low, high = (
+        np.array([float(row[c]) for _, row in found]) for c in (name, f"{name}_low", f"{name}_high")
+    )
+    inside, error = int(((low <= values) & (values <= high)).sum()), mean - values
+    expected = 0.8 * len(found)
+    odd = abs(inside - expected) > 2 * math.sqrt(0.16 * len(found))
+    lines.append(
+        f"  {inside:,} of them lie within their 80 % intervals ({expected:.0f} were expected"
+        f"{'; the proxy is surer, or less sure, than it should be' if odd else ''})"
+    )
+    bias = "too high" if error.mean() > 0 else "too low"
+    lines.append(
+        f"  predictions were {abs(error.mean()):.2f} {bias} on average, and off by "
+        f"{np.sqrt((error**2).mean()):.2f}; the best measured is {values.max():.2f}"
+    )
+    return lines
+
+
+def _canonical(text: str, kind: Kind, strands: str) -> str:
+    if kind != "molecules":
+        return _key(text, kind, strands)
+    from rdkit import Chem
+
+    molecule = Chem.MolFromSmiles(text)
+    return text if molecule is None else Chem.MolToSmiles(molecule)
