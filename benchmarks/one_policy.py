@@ -33,6 +33,7 @@ from gfn_design import (
 from gfn_design.metrics.distributions import total_variation
 from gfn_design.policies.mlp import MLP
 from gfn_design.results.composed import distribution
+from gfn_design.rewards.reward import TableScore
 
 LOW, HIGH = 1.0, 16.0
 
@@ -101,15 +102,16 @@ def conditioned(task, batches, settings):
 class Wanted(DataModule):
     """A reward for every sequence: what two runs would compose to if they were perfect."""
 
-    def __init__(self, law):
+    def __init__(self, law, objects):
         super().__init__()
-        self.law = law
+        self.law, self.objects = law, objects
 
     def make_reward(self, environment):
-        from gfn_design.rewards.reward import TableScore
-
-        table = (self.law / self.law.max()).float().clamp(min=1e-12)
-        return Reward(TableScore(table, environment.length))
+        length, size = environment.length, environment.slot_sizes[0]
+        places = torch.tensor([size**j for j in reversed(range(length))])
+        table = torch.empty(size**length)
+        table[(self.objects * places).sum(1)] = (self.law / self.law.max()).float()
+        return Reward(TableScore(table.clamp(min=1e-12), length))
 
 
 def composed(batches):
@@ -121,9 +123,9 @@ def composed(batches):
     for how, wanted in (("and", p * q / (p + q)), ("not", p * p / (p + q))):
         wanted = wanted / wanted.sum()
         found = distribution(*runs, how)[1]
-        own = train(environment, Wanted(wanted), 2 * batches)
+        own = train(environment, Wanted(wanted, runs[0].target.objects), 2 * batches)
         law = own.evaluate().probability
-        alone = total_variation(p, wanted)
+        alone = total_variation(runs[0].evaluate().probability, wanted)
         ours, dedicated = total_variation(found, wanted), total_variation(law, wanted)
         print(f"| SIX6 {how} PAX6 | {ours:.3f} | {dedicated:.3f} | {alone:.3f} |", flush=True)
 
@@ -142,7 +144,7 @@ def main():
     print("| task | exponent | told, D_TV | dedicated, D_TV | difference |\n|---|---|---|---|---|")
     for task in ("SIX6", "QM9"):
         conditioned(task, options.batches, settings)
-    print("| wanted | composed, D_TV | trained for it, D_TV | SIX6's exact target, D_TV |")
+    print("| wanted | composed, D_TV | trained for it, D_TV | SIX6's run alone, D_TV |")
     print("|---|---|---|---|")
     composed(3 * options.batches)
 

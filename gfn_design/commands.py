@@ -109,7 +109,7 @@ def feasible(options: argparse.Namespace, overrides: Overrides) -> int:
     config = load([config_file(path) for path in options.config], overrides, ROOT)
     from gfn_design.runs.feasible import feasible as lines
 
-    for line in lines(absolute_paths(config)):
+    for line in lines(absolute_paths(config), options.near):
         print(line, flush=True)
     return 0
 

@@ -102,6 +102,10 @@ class DataModule(LightningDataModule):
         """Which objects are as wanted in all terms, ``bool[n]``; None if nothing says what is."""
         return None
 
+    def term_values(self, environment: Environment, objects: Tensor) -> Tensor | None:
+        """The value of each term, in the order of `wishes`, ``float64[n, terms]``; None without."""
+        return None
+
     def wishes(self) -> list[str]:
         """What is wanted, term by term, in words."""
         return []

@@ -178,8 +178,8 @@ class MoleculeData(ScoredData):
         self.proxies = [opened(path) for path in proxies_of(terms)]
 
     def prepare_data(self) -> None:
-        names = [property_name(term.property) for term in self.terms if term.property is not None]
-        if any(name in PROXIES for name in names):
+        names = {property_name(t.property) for t in self.terms if t.property is not None}
+        if names & set(PROXIES):
             from gfn_design.files.registry import locate
 
             locate("seh_mpnn")  # on one process
@@ -204,11 +204,9 @@ class MoleculeData(ScoredData):
         return values
 
     def score(self, values: Tensor, times: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The scores of molecules with these values, ``float64[n]``; 0 where a value is missing.
+        """The scores of molecules with values ``float64[n, terms]``; 0 where one is missing.
 
-        Args:
-            values: ``float64[n, terms]``.
-            times: By what the weights of terms are multiplied, by title, for each molecule.
+        Weights of terms are multiplied by `times`, by title, ``float[n]`` each.
         """
         parts = [d(x) for d, x in zip(self._wanted, values.nan_to_num().unbind(1), strict=True)]
         weights = torch.tensor([term.weight for term in self.terms], dtype=torch.float64)
@@ -217,9 +215,16 @@ class MoleculeData(ScoredData):
         score = combined(torch.stack(parts, 1), weights, self.combine)
         return score.where(values.isfinite().all(1), 0.0)
 
+    def term_values(self, environment: Environment, objects: Tensor) -> Tensor:
+        return self.values(environment.smiles(objects))
+
+    def wishes(self) -> list[str]:
+        wants = (term.wanted().partition(" within")[0] for term in self.terms)
+        return [f"{title} {want}" for title, want in zip(self.titles, wants, strict=True)]
+
     def as_wanted(self, environment: Environment, objects: Tensor) -> Tensor | None:
         if all(limits(term.wanted()) == (-math.inf, math.inf) for term in self.terms):
-            return None  # the more the better, without an end
+            return None  # the more the better
         values, good = self.values(environment.smiles(objects)), torch.ones(len(objects)).bool()
         for term, column in zip(self.terms, values.unbind(1), strict=True):
             low, high = limits(term.wanted())

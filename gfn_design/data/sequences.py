@@ -143,6 +143,10 @@ class SequenceData(ScoredData):
         score = self.score_of(environment)
         return self.hits(score.values_of(score.read(objects).cpu()))
 
+    def term_values(self, environment: Environment, objects: Tensor) -> Tensor:
+        score = self.score_of(environment)
+        return score.values_of(score.read(objects).cpu())
+
     def wishes(self) -> list[str]:
         return [f"{t.title()} {t.want.partition(' within')[0]}" for t in self.terms]
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,9 @@ from gfn_design.evaluation.by_chance import Chance, by_chance
 from gfn_design.evaluation.exact import target_distribution
 from gfn_design.evaluation.transfer import TransferTarget, log_sums
 from gfn_design.rewards.automaton import RewardAutomaton
+from gfn_design.runs.run import open_run
+from gfn_design.runs.term_shares import by_term, near_run
+from gfn_design.sampling.noise import EVALUATION
 
 EXPONENTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # times the one that is configured
 HALF = 0.5  # of the samples are as wanted, by an exponent
@@ -42,21 +46,38 @@ class Rate(NamedTuple):
     tells: bool = True
 
 
-def feasible(config: Mapping[str, Any]) -> Iterator[str]:
+def feasible(config: Mapping[str, Any], near: Path | None = None) -> Iterator[str]:
     """Lines on what is wanted of what can be built; see `TransferTarget`.
 
     Args:
         config: Of a run; it is not trained.
+        near: The folder of a run whose draws are looked at, in place of all that can be built; its
+            policy takes the place of the environment.
 
     Raises:
         InputError: Nothing is as wanted, or nothing says what is.
     """
+    if near is not None:
+        yield from _near(config, near)
+        return
     section = config["model"]["environment"]
     environment = build_section(section, Object("Environment"), "model.environment")
     data = build_section(config["data"], ROOT["data"], "data")
     data.prepare_data()
     data.ready(environment, torch.device("cpu"))
     yield from of_parts(environment, data)
+
+
+def _near(config: Mapping[str, Any], near: Path) -> Iterator[str]:
+    """The same of what a run draws: how often prior times reward would be as wanted."""
+    module = open_run(near).module
+    data = build_section(config["data"], ROOT["data"], "data")
+    data.prepare_data()
+    data.ready(module.environment, module.device)
+    yield from data.remarks()
+    drawn = near_run(module.draw(DRAWN, EVALUATION, 0).objects)
+    yield f"objects: {DRAWN:,} that {near} draws; exponents weigh these"
+    yield from _by_objects(drawn, module.environment, data, float(DRAWN), all_of_them=False)
 
 
 def of_parts(environment: Environment, data: DataModule) -> Iterator[str]:
@@ -74,13 +95,14 @@ def of_parts(environment: Environment, data: DataModule) -> Iterator[str]:
         listed = target_distribution(environment, lambda x: torch.zeros(len(x)).double()).objects
         zeros = torch.zeros(len(listed), dtype=torch.float64)
         yield f"objects: {len(listed):,}, all of which were looked at"
-        yield from _by_objects(Chance(listed, zeros), environment, data, len(listed))
+        everything = Chance(listed, zeros)
+        yield from _by_objects(everything, environment, data, len(listed), all_of_them=True)
     else:
         drawn = by_chance(environment, DRAWN)
         effective = drawn.share(torch.ones(DRAWN))[1]
         yield f"objects: about {_power(drawn.log_number())}, by {DRAWN:,} built at random"
         yield f"(which tell as much as {effective:.0f} drawn evenly)"
-        yield from _by_objects(drawn, environment, data, effective)
+        yield from _by_objects(drawn, environment, data, effective, all_of_them=False)
 
 
 def _exactly(
@@ -164,16 +186,21 @@ def _nearest(environment: Environment, data: DataModule) -> str:
 
 
 def _by_objects(
-    drawn: Chance, environment: Environment, data: DataModule, effective: float
+    drawn: Chance,
+    environment: Environment,
+    data: DataModule,
+    effective: float,
+    all_of_them: bool,
 ) -> Iterator[str]:
     """Lines by objects that stand for all, or are all."""
-    n, all_of_them = len(drawn.objects), not drawn.log_weight.any()
+    n = len(drawn.objects)
     good = data.as_wanted(environment, drawn.objects)
     if good is None:
         raise InputError(
             f"{type(data).__name__} does not say what is as wanted, only how good objects are; "
             "take SequenceData or MoleculeData, whose terms have a want"
         )
+    yield from by_term(drawn, environment, data)
     about = "" if all_of_them else "about "
     if not good.any():
         rarely = f", so probably fewer than {3 / effective:.2g} of all" if effective >= FEW else ""
