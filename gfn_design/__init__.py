@@ -89,7 +89,7 @@ _EXPORTS = {
     "SoftQ": "gfn_design.objectives.soft_q",
     "StopGuide": "gfn_design.objectives.guides",
     "SubTrajectoryBalance": "gfn_design.objectives.sub_trajectories",
-    "Term": "gfn_design.data.molecules",
+    "Term": "gfn_design.data.molecule_terms",
     "Trajectories": "gfn_design.sampling.trajectories",
     "TrajectoryBalance": "gfn_design.objectives.balance",
     "TrajectoryLikelihood": "gfn_design.objectives.backward",
@@ -117,7 +117,8 @@ if TYPE_CHECKING:
     from gfn_design.data.ehrlich import EhrlichData
     from gfn_design.data.energy import EnergyData
     from gfn_design.data.functions import CommandData, FunctionData
-    from gfn_design.data.molecules import MoleculeData, Term
+    from gfn_design.data.molecule_terms import Term
+    from gfn_design.data.molecules import MoleculeData
     from gfn_design.data.sequence_terms import SequenceTerm
     from gfn_design.data.sequences import SequenceData
     from gfn_design.data.tasks import HypergridData, KmerData, MotifData

@@ -20,7 +20,8 @@ from gfn_design.rewards.jaspar import motif_of
 from gfn_design.rewards.motif_window import UNITS, MotifWindow
 from gfn_design.rewards.mutant_tables import read_mutants
 from gfn_design.rewards.mutants import Bent, MutantValue, fit_mutants
-from gfn_design.rewards.proxy_values import Use, column_of
+from gfn_design.rewards.proxy_values import Asked as ProxyUse
+from gfn_design.rewards.proxy_values import column_of, use_of
 from gfn_design.rewards.sequence_score import Asked, Length, Share
 from gfn_design.rewards.sources import name_of
 from gfn_design.rewards.windows import BestWindow, MeanWindow, TableWindow
@@ -33,7 +34,7 @@ BELONGS = {  # options, what they are if nobody says, and the kinds that know th
     "score": (None, ("table", "mutants")),
     "units": ("relative", ("factor",)),
     "first": (1, ("mutants",)),
-    "use": ("low", ("proxy",)),
+    "use": ("bound", ("proxy",)),
     "domain": (True, ("proxy",)),
 }
 
@@ -53,8 +54,9 @@ class SequenceTerm:
         function: A function from a list of sequences to one number each.
         command: A program that reads sequences, one a line, and writes numbers.
         proxy: The file of a model of measurements, which `gfn-design proxy` wrote.
-        use: Of a proxy: ``low``, ``mean`` or ``high`` of the interval that holds 80 of 100
-            measurements, or ``similarity`` to the nearest measured sequence.
+        use: Of a proxy: ``bound``, the cautious end of the interval that holds 80 of 100
+            measurements; its ``low``, ``mean`` or ``high``; or ``similarity`` to the nearest
+            measured sequence.
         domain: Of a proxy: also want sequences similar enough to measured ones for it to be asked.
         want: Such as ``>= 0.45``, ``<= 0.3``, ``0.4..0.6``, ``>= 0.4 within 0.05``,
             ``maximise 0..0.5``.
@@ -75,7 +77,7 @@ class SequenceTerm:
     function: Callable[[list[str]], Numbers[float]] | None = None
     command: str | None = None
     proxy: str | None = None
-    use: Use = "low"
+    use: ProxyUse = "bound"
     domain: bool = True
     want: str = "maximise 0..1"
     strands: Literal["both", "given"] = "both"
@@ -124,7 +126,7 @@ class SequenceTerm:
         if self.command is not None:
             return self.command.split()[0]
         if self.proxy is not None:
-            return column_of(self.proxy, self.use)
+            return column_of(self.proxy, use_of(self.use, self.want))
         return str(self.factor or self.property)
 
 

@@ -23,7 +23,7 @@ from gfn_design.rewards.desirability import has_bounds, limits, loosened
 from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.motif_window import MotifWindow
 from gfn_design.rewards.programs import ProgramWorker
-from gfn_design.rewards.proxy_values import ProxyValues, check_kind, opened
+from gfn_design.rewards.proxy_values import ProxyValues, check_kind, opened, use_of
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.scorer import Scorer
 from gfn_design.rewards.sequence_automaton import automaton_of
@@ -229,7 +229,7 @@ def _scorers(
     asked: dict[int, tuple[Scorer, int]] = {}
     for path in proxies_of(terms):
         places = [i for i, term in enumerate(terms) if term.proxy == path]
-        uses = [terms[i].use for i in places]
+        uses = [use_of(terms[i].use, terms[i].want) for i in places]
         arguments = {"path": path, "uses": uses}
         limit = timeout if n_workers else None
         workers = function_workers(ProxyValues(path, uses), n_workers, limit, arguments)

@@ -164,7 +164,7 @@ def _second(rows: Rows, name: str, error: float) -> Finding | None:
     )
     apart = (end - begin) / error
     state: State = "good" if apart < 0.75 else "watch" if apart < 1.5 else "bad"
-    remedy = "Keep to the domain (domain: true, use: low), or measure some of these." * (
+    remedy = "Keep to the domain (domain: true, use: bound), or measure some of these." * (
         state != "good"
     )
     return Finding(state, f"the second opinion on {name}", words, remedy)

@@ -1,5 +1,6 @@
 """What proxies say of texts, as rewards ask: bounds, similarities, second opinions."""
 
+import math
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from gfn_design.errors import InputError
 from gfn_design.proxies.inputs import LETTERS
 from gfn_design.proxies.proxy import Proxy, load_proxy
+from gfn_design.rewards.desirability import limits
 
 Use = Literal["low", "mean", "high", "similarity"]
+Asked = Literal["bound", "low", "mean", "high", "similarity"]
 FALL = 4  # a similarity that is lower by a quarter of the edge counts half
 
 
@@ -43,6 +46,24 @@ class ProxyValues:
         found = self.proxy.predict(texts)
         columns = [getattr(found, use).tolist() for use in self.uses]
         return [list(row) for row in zip(*columns, strict=True)]
+
+
+def use_of(asked: Asked, want: str) -> Use:
+    """Which number of a proxy is meant: its ``bound`` is the cautious end of the interval.
+
+    The lower one where more is wanted, the upper one where less is, the mean of a range.
+
+    Raises:
+        InputError: There is no such number.
+    """
+    if asked not in get_args(Asked):
+        raise InputError(f"use must be one of {', '.join(get_args(Asked))}, got '{asked}'")
+    if asked != "bound":
+        return asked
+    low, high = limits(want)
+    if math.isfinite(low) == math.isfinite(high):
+        return "mean"
+    return "low" if math.isfinite(low) else "high"
 
 
 def opened(path: str) -> Proxy:
