@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
 SECONDS = 1  # in which the common part of two molecules is looked for
+SHORT = 30  # letters of a change of sequences; what is longer says nothing
 FEW_SHARED = 0.5  # of a molecule's atoms; fewer make another skeleton
 
 
@@ -134,4 +135,5 @@ def change_of_sequences(design: str, other: str) -> str:
             parts.append(f"{other[i:j]}{i + 1}-")
         elif what == "insert":
             parts.append(f"+{design[k:m]} after {i}")
-    return " ".join(parts) if len(parts) <= 4 else f"{distance(design, other)} edits"
+    words = " ".join(parts)
+    return words if len(parts) <= 4 and len(words) <= SHORT else f"{distance(design, other)} edits"
