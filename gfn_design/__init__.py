@@ -9,6 +9,8 @@ _EXPORTS = {
     "Batches": "gfn_design.training.options",
     "Conditions": "gfn_design.training.condition_ranges",
     "LearnedBackward": "gfn_design.training.options",
+    "LibraryData": "gfn_design.data.library",
+    "MaximumLikelihood": "gfn_design.objectives.likelihood",
     "MaxEntropyBackward": "gfn_design.training.options",
     "Networks": "gfn_design.training.options",
     "Optimiser": "gfn_design.training.options",
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
     from gfn_design.data.ehrlich import EhrlichData
     from gfn_design.data.energy import EnergyData
     from gfn_design.data.functions import CommandData, FunctionData
+    from gfn_design.data.library import LibraryData
     from gfn_design.data.molecule_terms import Term
     from gfn_design.data.molecules import MoleculeData
     from gfn_design.data.sequence_terms import SequenceTerm
@@ -166,6 +169,7 @@ if TYPE_CHECKING:
     from gfn_design.objectives.base import BackwardObjective, Objective
     from gfn_design.objectives.flow_matching import FlowMatching
     from gfn_design.objectives.guides import Guide, RewardGuide, StopGuide
+    from gfn_design.objectives.likelihood import MaximumLikelihood
     from gfn_design.objectives.ppo import ClippedPolicy
     from gfn_design.objectives.soft_q import SoftQ
     from gfn_design.objectives.sub_trajectories import SubTrajectoryBalance

@@ -16,10 +16,13 @@ def main(arguments: list[str] | None = None) -> int:
     return answered(lambda: _run(arguments))
 
 
+TAKE_KEYS = ("fit", "finetune", "check", "feasible", "pretrain")  # of a configuration
+
+
 def _run(arguments: list[str] | None) -> int:
     known, rest = parser().parse_known_args(arguments)
     overrides = _overrides(rest)
-    if overrides and known.command not in ("fit", "finetune", "check"):
+    if overrides and known.command not in TAKE_KEYS:
         raise InputError(
             f"unknown option --{overrides[0][0]}; see gfn-design {known.command} --help"
         )

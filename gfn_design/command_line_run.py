@@ -89,9 +89,33 @@ def _compose(command: argparse.ArgumentParser) -> None:
     command.add_argument("--overwrite", action="store_true", help="replace what is in FOLDER")
 
 
+def _pretrain(command: argparse.ArgumentParser) -> None:
+    """Options of pretrain."""
+    command.add_argument(
+        "library", type=Path, metavar="FILE", help="objects: CSV, SMI, FASTA, or one a line"
+    )
+    command.add_argument(
+        "--config",
+        "-c",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="whose environment and networks are taken (default: SELFIES, read by a GRU)",
+    )
+    command.add_argument(
+        "--length", type=int, default=60, help="of the longest SELFIES (default: 60 symbols)"
+    )
+    command.add_argument("--most", type=int, metavar="N", help="take so many objects, evenly")
+    command.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="default: runs/prior-<name of the file>"
+    )
+    command.epilog = "any key of the configuration can be given too, as in --trainer.max_steps 5000"
+
+
 COMMANDS = {
     "sample": (_sample, "draw distinct candidates from a run, best first"),
     "evaluate": (_evaluate, "compare what a run samples with what it should sample"),
     "report": (_report, "one page on a run: is it learning, what came out, how it was made"),
+    "pretrain": (_pretrain, "teach a policy what a library of objects looks like: a prior"),
     "compose": (_compose, "draw what two runs build together: A and B, A not B"),
 }

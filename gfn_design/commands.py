@@ -21,6 +21,7 @@ from gfn_design.runs.telling import print_keys, train_and_tell
 
 Overrides = list[tuple[str, str]]
 
+LIKELIHOOD = {"class_path": "MaximumLikelihood"}
 DEMOS = Path(__file__).with_name("demos")  # configurations
 
 
@@ -64,6 +65,8 @@ def finetune(options: argparse.Namespace, overrides: Overrides) -> int:
     config = config_of(options.run)
     model = config["model"]
     model.pop("fine_tune", None)  # of a run that was fine-tuned itself
+    if model["objective"] == LIKELIHOOD:  # which learns from a library, and asks no reward
+        model["objective"] = {"class_path": "TrajectoryBalance"}
     if options.way == "anchored":  # the prior takes the place of the backward policy
         model["backward"] = _without_its_own(model.get("backward"))
     start = {
@@ -217,6 +220,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Overrides], int]] = {
     "sample": commands_run.sample,
     "evaluate": commands_run.evaluate,
     "report": commands_run.report,
+    "pretrain": commands_run.pretrain,
     "compose": commands_run.compose,
     "compare": compare,
     "feasible": feasible,

@@ -193,3 +193,27 @@ def compose(options: argparse.Namespace, overrides: Overrides) -> int:
         )
     print(f"written: {folder / 'candidates.csv'} ({n:,} distinct, best of both first)")
     return 0
+
+
+def pretrain(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Teach a policy what a library looks like."""
+    from gfn_design.config import Config, check, read
+    from gfn_design.config.paths import absolute_paths, config_file
+    from gfn_design.config.root import ROOT
+    from gfn_design.runs.pretrain import held_out_likelihood, pretraining, usual_model
+    from gfn_design.runs.telling import train_and_tell
+
+    if not options.library.is_file():
+        raise InputError(f"{options.library}: no such file of objects")
+    library = options.library.resolve()
+    files = [config_file(path) for path in options.config or ()]
+    given = read(files, []) if files else usual_model(library, options.length, options.most)
+    config = Config(str(options.library))
+    config.add(pretraining(given, library, options.most), str(options.library))
+    config.add(read([], overrides), "command line")
+    check(config, ROOT)
+    folder = options.output or Path("runs", f"prior-{options.library.name.split('.')[0]}")
+    train_and_tell(absolute_paths(config), folder)
+    print(held_out_likelihood(folder))
+    print(f"go on from it: gfn-design finetune {folder} --way anchored --config FILE")
+    return 0

@@ -24,6 +24,7 @@ from gfn_design.sampling.noise import CANDIDATES, uniform_noise
 from gfn_design.sampling.trajectories import Trajectories
 from gfn_design.training.conditions import ConditionedLogZ, at_setting, begin_with
 from gfn_design.training.engine import Engine
+from gfn_design.training.library import FromLibrary
 from gfn_design.training.tally import Tally
 from gfn_design.training.task import Task
 
@@ -156,6 +157,14 @@ class Designer(LightningModule):
 
     def _take(self, data: DataModule) -> None:
         self.task.take(data)
+        if isinstance(self.engine, FromLibrary):
+            library = getattr(data, "library", None)
+            if library is None:
+                raise InputError(
+                    f"{type(self.objective).__name__} learns from a library of objects; take "
+                    f"LibraryData, not {type(data).__name__}"
+                )
+            self.engine.take(library(self.environment))
         if self.log_z_at is not None:
             begin_with(self.policy, self.log_z_at, data)
         self.evaluated = None

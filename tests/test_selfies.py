@@ -97,8 +97,7 @@ def test_constructor_refuses(alphabet, length, message):
         ("[C][N]", r"holds '\[N\]', which is not in the alphabet \[C\] \[=O\]"),
         ("[C][C][C]", "has 3 symbols, expected at most 2"),
         ("[Ring1]", r"begins with \[Ring1\], expected an atom"),
-        ("[C", "is no SELFIES: expected symbols in brackets"),
-        ("CC", "is no SELFIES: expected symbols in brackets"),
+        ("[C", "is neither SELFIES nor a SMILES"),
     ],
 )
 def test_encode_refuses(text, message):

@@ -38,6 +38,8 @@ class Environment(Described, nn.Module, ABC):
         fixed_length: Every trajectory has `max_steps` actions, and there is no stop.
         n_states: `state_index` lies below it; None where the states cannot be numbered.
         molecules: Objects are molecules, of which `smiles` gives the SMILES.
+        writes_rightwards: States are symbols, ``int64[batch, length]``, written from left to right,
+            -1 behind them; action c writes symbol c, the last one stops if lengths differ.
         symbols: What the sequences are written in that objects are; none if they are no sequences.
         separator: Between symbols in a text.
         several_states: Several finished states may be the same object, which
@@ -58,6 +60,7 @@ class Environment(Described, nn.Module, ABC):
     fixed_length: bool = False
     n_states: int | None = None
     molecules: bool = False
+    writes_rightwards: bool = False
     symbols: tuple[str, ...] = ()
     separator: str = ""
     several_states: bool = False
@@ -170,6 +173,11 @@ class Environment(Described, nn.Module, ABC):
         default = {name: p.default for name, p in parameters if p.default is not p.empty}
         arguments = (default | self.given_arguments()).items()
         return ", ".join(f"{name}={described(value)!r}" for name, value in arguments)
+
+    @property
+    def lettered(self) -> bool:
+        """Whether objects are strings of single letters, as FASTA and logos show them."""
+        return bool(self.symbols) and all(len(symbol) == 1 for symbol in self.symbols)
 
     def describe(self) -> str:
         """One line that is equal for two environments exactly if their states and actions are.

@@ -20,6 +20,7 @@ from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Traject
 from gfn_design.training.conditions import ConditionedEngine
 from gfn_design.training.engine import Batch, Engine, Noise, Parts, Step
 from gfn_design.training.extras import EngineWithExtras
+from gfn_design.training.library import FromLibrary
 from gfn_design.training.options import Speed
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ def engine_for(parts: Parts, batch_size: int, once: bool, speed: Speed) -> Engin
     """
     if parts.log_z_at is not None:
         return ConditionedEngine(parts)
+    if parts.objective.from_library:
+        return FastFromLibrary(parts, batch_size, once, speed) if speed.fast else FromLibrary(parts)
     if speed.fast:
         return FastEngine(parts, batch_size, once, speed)
     return EngineWithExtras(parts) if parts.have_extras or not once else Engine(parts)
@@ -140,3 +143,7 @@ class FastEngine(EngineWithExtras):
 
     def update(self, module: Trains, optimizer: Any, closure: Callable[[], Any], most: int) -> None:
         self.several.take(module, optimizer, closure, min(most, self.batches_per_step))
+
+
+class FastFromLibrary(FromLibrary, FastEngine):
+    """Learns from a library by the fast paths."""

@@ -84,7 +84,7 @@ def write_whole_aside(aside: Sequence[SetAside], path: Path) -> None:
         write_aside(aside, part / path.name)
 
 
-def read_molecules(path: Path, column: str | None = None) -> Read:
+def read_molecules(path: Path, column: str | None = None, most: int | None = None) -> Read:
     """The molecules of a file: a table with a column of SMILES, or a SMILES and a name per line.
 
     Encodings and separators are found out, the column by its name or by what it holds. A row that
@@ -93,6 +93,7 @@ def read_molecules(path: Path, column: str | None = None) -> Read:
     Args:
         path: The file.
         column: The name of the column of SMILES; case, spaces and signs do not matter.
+        most: So many rows are looked at, evenly; None is all.
 
     Raises:
         InputError: It cannot be read, has no column of SMILES, or no molecule.
@@ -100,7 +101,7 @@ def read_molecules(path: Path, column: str | None = None) -> Read:
     from rdkit import rdBase
 
     with rdBase.BlockLogs():
-        found = _cleaned(_listed(path, column, SMILES, reads))
+        found = _cleaned(evenly(_listed(path, column, SMILES, reads), most))
     if not found.rows:
         first = found.aside[0] if found.aside else None
         more = f"; the first row, '{first.text[:60]}', {first.reason}" if first else ""
@@ -119,6 +120,13 @@ def read_texts(path: Path) -> list[Row]:
     if not found:
         raise InputError(f"{path}: holds no objects; give at least one")
     return found
+
+
+def evenly(rows: list[Row], most: int | None) -> list[Row]:
+    """So many rows at most, at equal distances."""
+    if most is None or len(rows) <= most:
+        return rows
+    return [rows[i * len(rows) // most] for i in range(most)]
 
 
 def _listed(

@@ -61,6 +61,7 @@ class Objective(Described, nn.Module):
             counts each by ``StepLogProbs.weight``, and leaves what each is wrong by in `errors`.
         errors: ``[batch, steps]``, of the latest losses.
         least_batch: Trajectories that a batch must have for anything to be learned.
+        from_library: Learns from the objects of a `LibraryData`, not from what is drawn.
         brings_optimizer: Updates the networks otherwise than by a gradient step; see `optimizer`.
     """
 
@@ -78,6 +79,7 @@ class Objective(Described, nn.Module):
     single_steps: ClassVar[bool] = False
     least_batch: ClassVar[int] = 1
     brings_optimizer: ClassVar[bool] = False
+    from_library: ClassVar[bool] = False
     errors: Tensor
 
     log_z: nn.Parameter

@@ -43,9 +43,9 @@ class CausalTransformer(nn.Module):
                 f"{given}"
             )
         self.width = width
-        self.start = len(sequences.symbols)
+        self.start = sequences.slot_sizes[0]
         self.letters = nn.Embedding(self.start + 1, width)  # the last stands before the first
-        self.places = nn.Embedding(sequences.length + 1, width)
+        self.places = nn.Embedding(len(sequences.slot_sizes) + 1, width)
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(depth))
         self.norm, self.outputs = nn.LayerNorm(width), nn.Linear(width, outputs)
 

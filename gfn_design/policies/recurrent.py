@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from gfn_design.environments.base import Environment
-from gfn_design.environments.sequences.sequence import Sequence
 from gfn_design.errors import InputError
 
 
@@ -31,13 +30,13 @@ class ReadsPrefixes(Protocol):
         """The same after a letter more, ``int64[n]``, the so-and-so-many-th, from 1 on."""
 
 
-def appended(environment: Environment, who: str) -> Sequence:
+def appended(environment: Environment, who: str) -> Environment:
     """Sequences that are written from left to right.
 
     Raises:
         InputError: They are written otherwise.
     """
-    if not isinstance(environment, Sequence) or environment.order != "append":
+    if not environment.writes_rightwards:
         raise InputError(
             f"{who} reads sequences with order: append, got {environment.describe()}; take "
             "Convolution or MLP, or that order"
@@ -68,9 +67,9 @@ class GRU(nn.Module):
         sequences = appended(environment, "GRU")
         if width < 1 or depth < 1:
             raise InputError(f"width and depth must be at least 1, got {width} and {depth}")
-        self.start = len(sequences.symbols)
+        self.start = sequences.slot_sizes[0]
         self.letters = nn.Embedding(self.start + 1, width)  # the last stands before the first
-        self.places = nn.Embedding(sequences.length + 1, width)
+        self.places = nn.Embedding(len(sequences.slot_sizes) + 1, width)
         self.units = nn.GRU(width, width, depth, batch_first=True)
         self.hidden, self.outputs = nn.Linear(width, width), nn.Linear(width, outputs)
 

@@ -93,7 +93,7 @@ def write_into(
     if smiles is not None and known is not None and known.aside:
         files.append(folder / "reference_set_aside.csv")
         write_aside(known.aside, files[-1])
-    if environment.symbols and not environment.separator:
+    if environment.lettered:
         files.append(folder / "candidates.fasta")
         lines = (f">candidate_{c.rank} reward={c.reward:.6g}\n{c.text}\n" for c in candidates)
         files[-1].write_text("".join(lines))

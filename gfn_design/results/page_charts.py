@@ -97,7 +97,7 @@ def _map(proxy: Proxy, drawn: list[str], cells: Sequence[Cells]) -> Chart:
 def logo_of(cells: Sequence[Cells], module: "Designer") -> str:
     """The logo of sequences, or what they change; empty for what are none."""
     environment = module.environment
-    if not environment.symbols or environment.separator or not cells:
+    if not environment.lettered or not cells:
         return ""
     from gfn_design.results.candidates import Candidate
 

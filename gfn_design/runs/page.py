@@ -90,7 +90,7 @@ def page_of(run: Run, designs: Path) -> Page:
     cells = list(_table(designs / "candidates.csv"))
     funnel = read_funnel(designs)
     wishes = wishes_of(data)
-    symbols = bool(module.environment.symbols)
+    symbols = module.environment.lettered
     effective, distinct = sampled(run)
     errors = [(_name(proxy), proxy.about.figures["rmse"]) for proxy in proxies]
     found = findings(rows, effective, distinct, errors)

@@ -51,7 +51,7 @@ def _draw(run: Run, evaluation: Evaluation, candidates: list[Candidate], folder:
     if plots.plot_curve(run.folder / LOG, ax):
         plots.save(ax, folder / "curve.png")
     environment = run.module.environment
-    if environment.symbols and not environment.separator and candidates:
+    if environment.lettered and candidates:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # logomaker's own use of pandas
             ax = sequence_plots.plot_logo(candidates, run.module)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from gfn_design.data.known import read_known
 from gfn_design.described import Described
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
@@ -20,7 +21,6 @@ from gfn_design.sampling.histories import sample_backward
 from gfn_design.sampling.noise import KNOWN, Randomness
 from gfn_design.sampling.trajectories import Trajectories
 from gfn_design.training.engine import Engine, named_losses, rewarded, total_loss
-from gfn_design.training.known import read_known
 from gfn_design.training.log_z import log_z_of
 from gfn_design.training.rewarding import LearnedReward, calibrate
 from gfn_design.training.tally import Tally

@@ -133,13 +133,11 @@ def packed(batch: Batch, device: torch.device) -> list[Any]:
 
 def unpacked(parts: list[Any]) -> Batch:
     """The batch that `packed` has made lists of."""
-    drawn, then, log_reward_at, back, log_guide, learns, weight = parts
+    drawn, then, log_reward_at, back, *others = parts  # of older checkpoints fewer
     return Batch(
         Trajectories(*drawn),
         then and StepLogProbs(*then),
         log_reward_at,
         back and Trajectories(*back),
-        log_guide,
-        learns,
-        weight,
+        *others,
     )

@@ -48,6 +48,7 @@ class Selfies(Environment):
     """
 
     molecules = True
+    writes_rightwards = True
     weights: Tensor
     atom: Tensor
 
@@ -138,13 +139,24 @@ class Selfies(Environment):
 
 
 def _split(text: str) -> list[str]:
+    symbols = _symbols(text)
+    if symbols is None:  # or else a SMILES
+        try:
+            symbols = _symbols(selfies.encoder(text))
+        except selfies.EncoderError:
+            symbols = None
+    if symbols is None:
+        raise InputError(f"'{text}' is neither SELFIES nor a SMILES that can be written so")
+    return symbols
+
+
+def _symbols(text: str) -> list[str] | None:
+    """The symbols of SELFIES; None if it is none."""
     try:
         symbols = list(selfies.split_selfies(text))
     except ValueError:
-        symbols = []
-    if "".join(symbols) != text:
-        raise InputError(f"'{text}' is no SELFIES: expected symbols in brackets")
-    return symbols
+        return None
+    return symbols if "".join(symbols) == text else None
 
 
 def _begins_a_molecule(symbol: str) -> bool:
@@ -152,6 +164,19 @@ def _begins_a_molecule(symbol: str) -> bool:
         return bool(selfies.decoder(symbol))
     except selfies.DecoderError as error:
         raise InputError(f"alphabet has '{symbol}', which is no symbol of SELFIES") from error
+
+
+def symbols_of(path: str, most: int | None = None) -> list[str]:
+    """The symbols that the molecules in a file are written with, in order.
+
+    Args:
+        path: A file of SMILES.
+        most: So many of them are looked at, evenly; None is all.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    return [*_mined(path, most)]
 
 
 @lru_cache(maxsize=2**16)
@@ -174,15 +199,15 @@ def _molecule(text: str) -> tuple[str, str | None]:
     return str(Chem.MolToSmiles(molecule)), reason
 
 
-def _mined(path: str) -> list[str]:
-    """The symbols of the SMILES in a file, in order."""
+def _mined(path: str, most: int | None = None) -> list[str]:
+    """The symbols of the SMILES in a file, in order; of so many of them at most."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise InputError(
             f"alphabet must be 'default', a list of symbols or a file of SMILES; cannot read {path}"
         )
     found, left_out = set(), []
-    read_in = read_molecules(file)
+    read_in = read_molecules(file, most=most)
     if told := read_in.told(file):
         _log.warning("%s", told)
     for row in read_in.rows:

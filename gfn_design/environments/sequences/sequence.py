@@ -73,6 +73,7 @@ class Sequence(GraphEnvironment):
         self.molecules = bool(self.blocks)
         self.separator = "" if all(len(symbol) == 1 for symbol in self.symbols) else " "
         self.length, self.order = length, order
+        self.writes_rightwards = order == "append"
         self.min_length = length if min_length is None else min_length
         self.constraints = tuple(constraints or ())
         self._check_arguments()

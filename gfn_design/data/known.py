@@ -8,16 +8,19 @@ from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
-from gfn_design.files.objects import SetAside, read_molecules, read_texts
+from gfn_design.files.objects import SetAside, evenly, read_molecules, read_texts
 
 _log = logging.getLogger(__name__)
 
 
-def read_known(environment: Environment, path: Path) -> tuple[Tensor, list[SetAside]]:
+def read_known(
+    environment: Environment, path: Path, most: int | None = None
+) -> tuple[Tensor, list[SetAside]]:
     """The objects in a file that can be built, ``int64[n, *state_shape]``, and the other rows.
 
     Args:
         environment: That is to build them.
+        most: So many of its rows are looked at, evenly; None is all.
         path: A table with a column of SMILES or sequences, SMILES, FASTA, or one on each line.
 
     Raises:
@@ -25,10 +28,10 @@ def read_known(environment: Environment, path: Path) -> tuple[Tensor, list[SetAs
     """
     aside: list[SetAside] = []
     if environment.molecules:
-        read_in = read_molecules(path)
+        read_in = read_molecules(path, most=most)
         rows, aside = read_in.rows, [*read_in.aside]
     else:
-        rows = read_texts(path)
+        rows = evenly(read_texts(path), most)
     objects = []
     for row in rows:
         try:
