@@ -59,6 +59,12 @@ def _proxy(command: argparse.ArgumentParser) -> None:
     )
     _table(command)
     command.add_argument(
+        "--model",
+        action="append",
+        metavar="FILE.py:FUNCTION",
+        help="compare a regressor of scikit-learn too, which this function returns",
+    )
+    command.add_argument(
         "--anyway", action="store_true", help="take the best model though the mean is as good"
     )
     command.add_argument("--output", type=Path, metavar="FOLDER", help="default: TABLE with _proxy")

@@ -48,10 +48,12 @@ def data(options: argparse.Namespace, overrides: Overrides) -> int:
 
 def proxy(options: argparse.Namespace, overrides: Overrides) -> int:
     """Learn to predict what was measured, and say how far that can be trusted."""
+    from gfn_design.config.build import import_class
     from gfn_design.files.measurements import Asked, read_measurements
     from gfn_design.files.tables import write_table
     from gfn_design.files.whole import whole_files
     from gfn_design.proxies.fit import fit_proxy
+    from gfn_design.proxies.models import MODELS, own
     from gfn_design.proxies.telling import about_proxy, held_out_table, of_model
     from gfn_design.results.proxy_plots import plot_proxy
 
@@ -63,11 +65,22 @@ def proxy(options: argparse.Namespace, overrides: Overrides) -> int:
         raise InputError(f"{folder}: is a file; choose another --output")
     asked = Asked(options.column, options.value, None, None, options.kind, options.strands)
     measured = read_measurements(source, asked)
+    models = dict(MODELS)
+    for path in options.model or ():
+        file, _, name = path.rpartition(":")
+        if not Path(file).is_file():
+            raise InputError(f"--model takes FILE.py:FUNCTION; there is no file '{file}'")
+        try:
+            make = import_class(path)
+        except AttributeError as error:
+            raise InputError(f"{file}: has no function '{name}'") from error
+        models[name] = own(name, make)
     print(f"{len(measured.rows):,} objects; each model on held-out groups:", flush=True)
     fitted = fit_proxy(
         measured,
         source,
         options.strands,
+        models,
         say=lambda *found: print(of_model(*found), flush=True),
         anyway=options.anyway,
     )

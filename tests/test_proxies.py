@@ -485,3 +485,21 @@ def test_a_table_of_one_measurement_each_is_data(tmp_path):
     data = data_of(Measured("protein", "charge", rows, [], [], 30))
     assert isinstance(data, Data)
     assert math.isclose(data.values[0], charge(rows[0].text))
+
+
+def test_a_regressor_of_ones_own_takes_part(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path, 150, noise=0.05)
+    Path("mine.py").write_text(
+        "from sklearn.linear_model import Ridge\n\n\n"
+        "def ridge():\n    return Ridge(alpha=1.0)\n\n\ndef nothing():\n    return 3\n"
+    )
+    assert main(["proxy", "peptides.csv", "--model", "mine.py:ridge"]) == 0
+    said = capsys.readouterr().out
+    assert "ridge " in said
+    assert "taken: ridge" in said  # a charge is a sum over letters
+    proxy = load_proxy(Path("peptides_proxy", "proxy.safetensors"))
+    found = proxy.predict(["KKKKKKKK", "DDDDDDDD"])
+    assert found.mean[0] > 3 > -3 > found.mean[1]
+    assert main(["proxy", "peptides.csv", "--model", "mine.py:nothing"]) == 2
+    assert "must return a regressor with fit and predict" in capsys.readouterr().err

@@ -213,6 +213,25 @@ def boosting() -> Any:
     return HistGradientBoostingRegressor(max_iter=ROUNDS, random_state=0)
 
 
+def own(name: str, make: Callable[[], Any]) -> Callable[[], Model]:
+    """A model of somebody's own: any regressor of scikit-learn, or made like one.
+
+    Args:
+        name: In a word or two.
+        make: Gives a new estimator, which is not fitted.
+
+    Raises:
+        InputError: It has no methods `fit` and `predict`.
+    """
+    made = make()
+    if not (callable(getattr(made, "fit", None)) and callable(getattr(made, "predict", None))):
+        raise InputError(
+            f"{name} must return a regressor with fit and predict, such as "
+            f"sklearn.linear_model.Ridge(), got a {type(made).__name__}"
+        )
+    return lambda: Estimator(name, make)
+
+
 MODELS: dict[str, Callable[[], Model]] = {  # the simplest first
     Mean.name: Mean,
     Nearest.name: Nearest,

@@ -13,7 +13,7 @@ from gfn_design.files.measured import Kind
 from gfn_design.files.whole import whole_files
 from gfn_design.proxies.calibration import Calibration
 from gfn_design.proxies.inputs import Inputs, Reference
-from gfn_design.proxies.models import MODELS, Floats, Model
+from gfn_design.proxies.models import MODELS, Estimator, Floats, Model
 
 FORMAT = "gfn-design proxy 1"
 
@@ -150,10 +150,10 @@ def load_proxy(path: Path) -> Proxy:
     known = About(**cast(dict[str, Any], json.loads(about["about"])))
     models = []
     for name, which in (("model", known.model), ("second", known.second)):
-        if which not in MODELS:
-            raise InputError(f"{path}: holds a model of an unknown kind, '{which}'")
         prefix = f"{name}."
-        model = MODELS[which]()
+        if which not in MODELS and f"{prefix}estimator" not in tensors:
+            raise InputError(f"{path}: holds a model of an unknown kind, '{which}'")
+        model = MODELS[which]() if which in MODELS else Estimator(which, lambda: None)
         try:
             model.load({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
         except (KeyError, ValueError) as error:
