@@ -32,10 +32,10 @@ def answered(command: Callable[[], int]) -> int:
         return command()
     except InputError as error:
         _say(f"{error}", error.shared)
-        return 2
+        return _ended(2)
     except KeyboardInterrupt as stopped:
         _say(f"stopped{'; ' if str(stopped) else ''}{stopped}", True)
-        return getattr(stopped, "exit_code", 130)
+        return _ended(getattr(stopped, "exit_code", 130))
     except BrokenPipeError:  # as of `gfn-design ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -57,3 +57,16 @@ def _say(text: str, shared: bool) -> None:
         parent, end = os.getppid(), time.monotonic() + 4
         while os.getppid() == parent and time.monotonic() < end:
             time.sleep(0.05)
+
+
+def _ended(code: int) -> int:
+    """The exit code; of processes that train together it is taken at once.
+
+    Threads by which they speak may still wait for the others, and would abort an ordinary end.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
