@@ -90,7 +90,31 @@ def wishes_of(data: "DataModule") -> list[Wish]:
     return [Wish(title, want) for title, want in zip(titles, wants, strict=True)]
 
 
-def card_of(row: Cells, wishes: Sequence[Wish], proxies: Sequence[Proxy], symbols: bool) -> Card:
+def text_of(row: Cells) -> str:
+    """The SMILES or the sequence of a row."""
+    text = row.get("smiles") or row.get("sequence") or row.get("object") or ""
+    return text.removeprefix("'")
+
+
+def cards_of(
+    rows: Sequence[Cells], wishes: Sequence[Wish], proxies: Sequence[Proxy], symbols: bool
+) -> list[Card]:
+    """A card for each row of ``candidates.csv``, with what its first proxy finds nearest."""
+    nearest: list[str | None] = [None] * len(rows)
+    if proxies and rows:
+        places = proxies[0].predict([text_of(row) for row in rows]).nearest.tolist()
+        nearest = [proxies[0].about.texts[place] for place in places]
+    pairs = zip(rows, nearest, strict=True)
+    return [card_of(row, wishes, proxies, symbols, other) for row, other in pairs]
+
+
+def card_of(
+    row: Cells,
+    wishes: Sequence[Wish],
+    proxies: Sequence[Proxy],
+    symbols: bool,
+    other: str | None = None,
+) -> Card:
     """A card by a row of ``candidates.csv``.
 
     Args:
@@ -98,19 +122,17 @@ def card_of(row: Cells, wishes: Sequence[Wish], proxies: Sequence[Proxy], symbol
         wishes: Of the reward.
         proxies: That were asked.
         symbols: Whether designs are sequences.
+        other: The measured object nearest to it, None without one.
     """
-    text = row.get("smiles") or row.get("sequence") or row.get("object") or ""
-    text = text.removeprefix("'")
+    text = text_of(row)
     expected = nearest = change = ""
-    other: str | None = None
     if proxies:
-        name, about = named(proxies[0]), proxies[0].about
+        name = named(proxies[0])
         expected = (
             f"{name} {row[name]}, from {row[f'{name}_low']} to {row[f'{name}_high']} (80 %); "
             f"second opinion {row[f'{name}_second']}"
         )
         label = row[f"{name}_nearest"].removeprefix("'")
-        other = about.texts[about.names.index(label)] if label in about.names else None
         nearest = f"{label}, measured {row[f'{name}_nearest_measured'].removeprefix(chr(39))}"
         nearest += f", similarity {row[f'{name}_similarity']}"
     picture = nearest_picture = ""

@@ -16,7 +16,7 @@ import torch
 from gfn_design.errors import InputError
 from gfn_design.files.run_folder import CHECKPOINT, CONFIG, LOG
 from gfn_design.proxies.proxy import Proxy
-from gfn_design.results.cards import Card, Wish, card_of, wishes_of
+from gfn_design.results.cards import Card, Wish, cards_of, wishes_of
 from gfn_design.results.charts import Chart
 from gfn_design.results.citations import citations
 from gfn_design.results.drawn import FILE, Funnel, read_funnel
@@ -107,7 +107,7 @@ def page_of(run: Run, designs: Path) -> Page:
         verdict=words,
         findings=found,
         funnel=_funnel(funnel, len(cells)),
-        cards=[card_of(row, wishes, proxies, symbols) for row in shown],
+        cards=cards_of(shown, wishes, proxies, symbols),
         logo=logo_of(cells, module),
         charts=charts_of(rows, cells, funnel, proxies, wishes),
         proxies=[_proxy(proxy) for proxy in proxies],
