@@ -35,10 +35,18 @@ def config_of(prior: Path, proxy: Path, way: str | None, seed: int, batches: int
     if way is not None:
         start = {"run": str(prior.resolve()), "way": way}
         model["fine_tune"] = {"class_path": "FineTuning", "init_args": start}
-    terms = [{"proxy": str(proxy.resolve()), "want": ">= 7"}, {"property": "SA", "want": "<= 3.5"}]
+    terms = [
+        {"proxy": str(proxy.resolve()), "want": ">= 7"},
+        {"property": "SA", "want": "<= 3.5"},
+    ]
     data = {"class_path": "MoleculeData", "init_args": {"terms": terms, "exponent": 8}}
     trainer = {"max_steps": batches, "accelerator": "cpu", "enable_progress_bar": False}
-    rest = {"seed": seed, "evaluate_every": batches // 15, "candidates": 0, "trainer": trainer}
+    rest = {
+        "seed": seed,
+        "evaluate_every": max(1, batches // 6),
+        "candidates": 0,
+        "trainer": trainer,
+    }
     return {"model": model, "data": data, **rest}
 
 
@@ -66,7 +74,7 @@ def main() -> None:
     parser.add_argument("prior", type=Path)
     parser.add_argument("proxy", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--batches", type=int, default=300)
+    parser.add_argument("--batches", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     curves: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in WAYS}

@@ -65,6 +65,11 @@ def _proxy(command: argparse.ArgumentParser) -> None:
         help="compare a regressor of scikit-learn too, which this function returns",
     )
     command.add_argument(
+        "--networks",
+        action="store_true",
+        help="compare an ensemble of neural networks too, which takes some minutes",
+    )
+    command.add_argument(
         "--anyway", action="store_true", help="take the best model though the mean is as good"
     )
     command.add_argument("--output", type=Path, metavar="FOLDER", help="default: TABLE with _proxy")

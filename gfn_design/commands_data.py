@@ -54,6 +54,7 @@ def proxy(options: argparse.Namespace, overrides: Overrides) -> int:
     from gfn_design.files.whole import whole_files
     from gfn_design.proxies.fit import fit_proxy
     from gfn_design.proxies.models import MODELS, own
+    from gfn_design.proxies.networks import Networks
     from gfn_design.proxies.telling import about_proxy, held_out_table, of_model
     from gfn_design.results.proxy_plots import plot_proxy
 
@@ -75,6 +76,8 @@ def proxy(options: argparse.Namespace, overrides: Overrides) -> int:
         except AttributeError as error:
             raise InputError(f"{file}: has no function '{name}'") from error
         models[name] = own(name, make)
+    if options.networks:
+        models[Networks.name] = Networks
     print(f"{len(measured.rows):,} objects; each model on held-out groups:", flush=True)
     fitted = fit_proxy(
         measured,

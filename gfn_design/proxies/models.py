@@ -16,6 +16,7 @@ NEAREST = 5  # neighbours that are asked
 TREES = 100
 ROUNDS = 100  # of boosting
 RARE = 3  # a part that fewer objects have is not learned from by trees
+NETWORKS = "neural networks"  # which are compared if asked for
 AT_ONCE = 1024  # rows whose similarities are found at once
 
 

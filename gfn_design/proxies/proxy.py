@@ -13,7 +13,7 @@ from gfn_design.files.measured import Kind
 from gfn_design.files.whole import whole_files
 from gfn_design.proxies.calibration import Calibration
 from gfn_design.proxies.inputs import Inputs, Reference
-from gfn_design.proxies.models import MODELS, Estimator, Floats, Model
+from gfn_design.proxies.models import MODELS, NETWORKS, Estimator, Floats, Model
 
 FORMAT = "gfn-design proxy 1"
 
@@ -151,9 +151,9 @@ def load_proxy(path: Path) -> Proxy:
     models = []
     for name, which in (("model", known.model), ("second", known.second)):
         prefix = f"{name}."
-        if which not in MODELS and f"{prefix}estimator" not in tensors:
+        if which not in (*MODELS, NETWORKS) and f"{prefix}estimator" not in tensors:
             raise InputError(f"{path}: holds a model of an unknown kind, '{which}'")
-        model = MODELS[which]() if which in MODELS else Estimator(which, lambda: None)
+        model = _new(which)
         try:
             model.load({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
         except (KeyError, ValueError) as error:
@@ -162,3 +162,12 @@ def load_proxy(path: Path) -> Proxy:
             raise InputError(f"{path}: {error}") from error
         models.append(model)
     return Proxy(known, *models)
+
+
+def _new(name: str) -> Model:
+    """A model that has learned nothing."""
+    if name == NETWORKS:
+        from gfn_design.proxies.networks import Networks  # late: it brings Lightning
+
+        return Networks()
+    return MODELS[name]() if name in MODELS else Estimator(name, lambda: None)
