@@ -45,6 +45,7 @@ def config_of(prior: Path, proxy: Path, way: str | None, seed: int, batches: int
         "seed": seed,
         "evaluate_every": max(1, batches // 6),
         "candidates": 0,
+        "guard": False,  # all runs are as long
         "trainer": trainer,
     }
     return {"model": model, "data": data, **rest}

@@ -27,7 +27,9 @@ def _run(arguments: list[str] | None) -> int:
             f"unknown option --{overrides[0][0]}; see gfn-design {known.command} --help"
         )
     from gfn_design import commands
+    from gfn_design.fast import imports
 
+    imports.quickly()
     return commands.COMMANDS[known.command](known, overrides)
 
 

@@ -29,7 +29,7 @@ def _data(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--to",
         metavar="QUANTITY",
-        help="convert: pIC50, pKi, ... (minus log10 of molar numbers), log10 or -log10",
+        help="convert: pIC50, pKi, ... (minus log10 of molar numbers), log10 or neglog10",
     )
     command.add_argument(
         "--append",

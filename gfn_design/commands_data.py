@@ -5,13 +5,14 @@ from pathlib import Path
 
 from gfn_design.errors import InputError
 
+ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".parquet", ".smi", ".gz")
 Overrides = list[tuple[str, str]]
 
 
 def data(options: argparse.Namespace, overrides: Overrides) -> int:
     """Clean a table of measurements, and say whether there is anything to learn."""
     from gfn_design.files.measured import write_measured
-    from gfn_design.files.measurements import Asked, read_measurements
+    from gfn_design.files.measurements import Columns, read_measurements
     from gfn_design.files.objects import write_whole_aside
     from gfn_design.proxies.fit import data_of
     from gfn_design.proxies.rounds import appended, scored
@@ -23,7 +24,7 @@ def data(options: argparse.Namespace, overrides: Overrides) -> int:
         raise InputError(f"{path}: the table is written as CSV; give --output a name in .csv")
     if path.resolve() == source.resolve():
         raise InputError(f"{path}: is the table itself; choose another --output")
-    asked = Asked(
+    asked = Columns(
         options.column, options.value, options.to, options.unit, options.kind, options.strands
     )
     measured = read_measurements(source, asked)
@@ -31,7 +32,7 @@ def data(options: argparse.Namespace, overrides: Overrides) -> int:
         for line in scored(options.predicted, measured, options.strands):
             print(line)
     if options.append is not None:
-        old = read_measurements(options.append, Asked(strands=options.strands))
+        old = read_measurements(options.append, Columns(strands=options.strands))
         measured = appended(old, measured, options.strands, options.append)
     read = data_of(measured, options.strands)
     aside = path.with_name(f"{stem(source)}_set_aside.csv")
@@ -49,7 +50,7 @@ def data(options: argparse.Namespace, overrides: Overrides) -> int:
 def proxy(options: argparse.Namespace, overrides: Overrides) -> int:
     """Learn to predict what was measured, and say how far that can be trusted."""
     from gfn_design.config.build import import_class
-    from gfn_design.files.measurements import Asked, read_measurements
+    from gfn_design.files.measurements import Columns, read_measurements
     from gfn_design.files.tables import write_table
     from gfn_design.files.whole import whole_files
     from gfn_design.proxies.fit import fit_proxy
@@ -64,7 +65,7 @@ def proxy(options: argparse.Namespace, overrides: Overrides) -> int:
     )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; choose another --output")
-    asked = Asked(options.column, options.value, None, None, options.kind, options.strands)
+    asked = Columns(options.column, options.value, None, None, options.kind, options.strands)
     measured = read_measurements(source, asked)
     models = dict(MODELS)
     for path in options.model or ():
@@ -100,5 +101,7 @@ def proxy(options: argparse.Namespace, overrides: Overrides) -> int:
 
 
 def stem(path: Path) -> str:
-    """The name of a file without its endings."""
-    return path.name.split(".")[0]
+    """The name of a file without what says what kind of file it is."""
+    while path.suffix.lower() in ENDINGS:
+        path = path.with_suffix("")
+    return path.name

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gfn_design.errors import InputError
+from gfn_design.untraced import untraced
 
 T = TypeVar("T")
 _training = False
@@ -46,12 +47,12 @@ def largest(x: Tensor) -> Tensor:
     return _largest(x) if world() > 1 else x
 
 
-@torch.compiler.disable(reason="ranks talk to each other")
+@untraced("ranks talk to each other")
 def _total(x: Tensor) -> Tensor:
     return cast(Tensor, _Total.apply(x))
 
 
-@torch.compiler.disable(reason="ranks talk to each other")
+@untraced("ranks talk to each other")
 def _largest(x: Tensor) -> Tensor:
     x = x.detach().clone()
     dist.all_reduce(x, dist.ReduceOp.MAX)

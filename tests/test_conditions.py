@@ -169,6 +169,7 @@ def test_what_was_learned_is_saved_and_read_again(tmp_path):
         ({"exponent": "a..b"}, "must be from..to"),
         ({}, "say what is to be chosen"),
         ({"exponent": "1..4", "knots": 1}, "at least 2"),
+        ({"weights": {"QED": "2..4"}}, "it must hold 1"),
     ],
 )
 def test_conditions_that_cannot_be_are_refused(options, said):
@@ -223,6 +224,15 @@ def test_a_module_without_conditions_has_no_settings():
     module = model_of(Sequence("DNA", 4), TrajectoryBalance(), MLP).use(FunctionData(score))
     with pytest.raises(InputError, match="was trained for one question"):
         module.at(exponent=2)
+
+
+def test_every_parameter_that_learns_has_a_gradient():
+    """As DDP asks for."""
+    module = made(SubTrajectoryBalance).use(FunctionData(score, exponent=2))
+    assert not module.log_z_at.at_knots.requires_grad
+    _, losses, _ = module.next_step()
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in module.parameters() if p.requires_grad)
 
 
 def test_a_learned_backward_policy_is_told_too():

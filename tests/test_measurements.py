@@ -10,7 +10,7 @@ import pytest
 from gfn_design.__main__ import main
 from gfn_design.errors import InputError
 from gfn_design.files.measured import merged, other_strand
-from gfn_design.files.measurements import Asked, read_measurements
+from gfn_design.files.measurements import Columns, read_measurements
 from gfn_design.files.readings import Conversion, Reading, has_decimal_commas, read_number, unit_in
 from gfn_design.files.structures import Structure, Unusable, clean_structure
 
@@ -59,11 +59,31 @@ def test_what_is_no_number_is_refused(cell):
 def test_a_column_says_whether_its_commas_are_decimal():
     assert not has_decimal_commas(["1,250", "3,000", "12.5"])
     assert has_decimal_commas(["1,250", "0,35"])
+    assert has_decimal_commas(["0,350", "0,125", "1,250"])
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [("0,35", 0.35), ("7.31", 7.31), ("12.5", 12.5), ("1.5e-3", 1.5e-3), ("1.250,5", 1250.5)],
+)
+def test_points_among_decimal_commas_stay_points(cell, value):
+    assert read_number(cell, commas=True).value == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
     ("name", "unit"),
-    [("IC50 (nM)", "nM"), ("IC50_uM", "uM"), ("Ki [µM]", "uM"), ("nmol/L", "nM"), ("MIC", "")],
+    [
+        ("IC50 (nM)", "nM"),
+        ("IC50_uM", "uM"),
+        ("Ki [µM]", "uM"),
+        ("nmol/L", "nM"),
+        ("MIC", ""),
+        ("M1 receptor IC50 (nM)", "nM"),
+        ("M. tuberculosis MIC (uM)", "uM"),
+        ("M2 inhibition", ""),
+        ("concentration / M", "M"),
+        ("EC50 nM mean", "nM"),
+    ],
 )
 def test_units_in_names_of_columns(name, unit):
     assert unit_in(name) == unit
@@ -118,11 +138,65 @@ def test_the_torture_table_has_its_golden_report(tmp_path, monkeypatch, capsys):
     assert found.splitlines() == golden.splitlines()
 
 
+def test_rna_stays_rna(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"R{i},{'ACGU'[i % 4]}UAGU{'ACGU'[i // 4]}GU,{i}" for i in range(16)]
+    Path("rna.csv").write_text("\n".join(["name,sequence,activity", *rows]))
+    assert main(["data", "rna.csv", "--kind", "RNA"]) == 0
+    again = read_measurements(Path("rna_clean.csv"))
+    assert again.kind == "RNA"
+    assert again.texts == read_measurements(Path("rna.csv")).texts
+
+
+def test_names_and_quantities_like_formulas_are_read_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"={i}+A,CC{'C' * i}O,{i + 1}" for i in range(5)]
+    Path("t.csv").write_text("\n".join(["name,smiles,-log10 MIC", *rows]))
+    assert main(["data", "t.csv", "--value", "-log10 MIC"]) == 0
+    assert "\n'=0+A," in Path("t_clean.csv").read_text()  # no spreadsheet runs it
+    again = read_measurements(Path("t_clean.csv"))
+    assert again.quantity == "-log10 MIC"
+    assert [row.name for row in again.rows] == [f"={i}+A" for i in range(5)]
+    assert main(["data", "t.csv", "--value", "-log10 MIC", "--append", "t_clean.csv"]) == 0
+
+
+def test_minus_the_logarithm_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("smiles,MIC\nCCO,100\nCCN,>10\n")
+    assert main(["data", "t.csv", "--to", "neglog10"]) == 0
+    found = read_measurements(Path("t_clean.csv"))
+    assert found.quantity == "neglog10 MIC"
+    assert [(row.value, row.limit) for row in found.rows] == [(-2.0, ""), (-1.0, "<")]
+
+
+@pytest.mark.parametrize("value", ["logP", "purity", "length"])
+def test_whatever_was_measured_is_known_in_a_cleaned_table(tmp_path, monkeypatch, value):
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text(f"smiles,{value}\nCCO,1\nCCN,2\n")
+    assert main(["data", "t.csv", "--value", value]) == 0
+    assert read_measurements(Path("t_clean.csv")).quantity == value
+
+
+def test_columns_of_others_called_like_ours_are_not_ours(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("smiles,pIC50,measurements,spread\nCCO,5,n/a,x\nCCN,6,2.0,y\n")
+    assert [row.times for row in read_measurements(path).rows] == [1, 1]
+
+
+def test_dates_in_names_of_files_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("2026.11.03_plate1.csv", "2026.11.04_plate2.csv"):
+        Path(name).write_text("smiles,pIC50\nCCO,5\nCCN,6\n")
+        assert main(["data", name]) == 0
+    assert Path("2026.11.03_plate1_clean.csv").is_file()
+    assert Path("2026.11.04_plate2_clean.csv").is_file()
+
+
 def test_a_cleaned_table_is_read_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("torture.csv").write_bytes((TABLES / "torture.csv").read_bytes())
     assert main(["data", "torture.csv", "--to", "pIC50"]) == 0
-    first = read_measurements(Path("torture.csv"), Asked(to="pIC50"))
+    first = read_measurements(Path("torture.csv"), Columns(to="pIC50"))
     again = read_measurements(Path("torture_clean.csv"))
     assert again.quantity == first.quantity == "pIC50"
     assert not again.aside
@@ -139,7 +213,7 @@ def test_relations_and_units_in_columns_of_their_own(tmp_path):
         "Molecule ChEMBL ID,Smiles,Standard Relation,Standard Value,Standard Units\n"
         "A,CCO,'=',100,nM\nB,CCN,'>',10,uM\nC,CCC,'<',1,nM\n",
     )
-    rows = read_measurements(path, Asked(to="pIC50")).rows
+    rows = read_measurements(path, Columns(to="pIC50")).rows
     assert [(row.name, row.limit) for row in rows] == [("A", ""), ("B", "<"), ("C", ">")]
     assert [round(row.value, 6) for row in rows] == [7.0, 5.0, 9.0]
 
@@ -153,7 +227,7 @@ def test_both_strands_are_one_object_unless_they_are_not(tmp_path):
         ("GGGGA", 2.0, 1),
     ]
     assert "holds 'N'" in both.aside[0].reason
-    assert len(read_measurements(path, Asked(strands="given")).rows) == 3
+    assert len(read_measurements(path, Columns(strands="given")).rows) == 3
 
 
 def test_peptides_with_strange_residues_are_set_aside(tmp_path):
@@ -167,13 +241,13 @@ def test_peptides_with_strange_residues_are_set_aside(tmp_path):
 @pytest.mark.parametrize(
     ("text", "asked", "said"),
     [
-        ("a,IC50 (nM)\nCCO,1\n", Asked(value="IC50"), "did you mean 'IC50 \\(nM\\)'"),
-        ("smiles,a,b\nCCO,1,2\nCCN,1,3\n", Asked(), "--value NAME; columns of numbers: 'a', 'b'"),
-        ("smiles,IC50\nCCO,1\nCCN,12000\n", Asked(to="pIC50"), "looks like nM: say --unit nM"),
-        ("smiles,IC50\nCCO,1\n", Asked(to="IC50"), "--to takes pIC50"),
-        ("words,IC50\nhello there,1\n", Asked(), "no column of SMILES or sequences"),
-        ("smiles,IC50\n", Asked(), "no rows below its header"),
-        ("smiles,IC50\nCCO,N/A\nxx,3\n", Asked(value="IC50"), "no row can be used"),
+        ("a,IC50 (nM)\nCCO,1\n", Columns(value="IC50"), "did you mean 'IC50 \\(nM\\)'"),
+        ("smiles,a,b\nCCO,1,2\nCCN,1,3\n", Columns(), "--value NAME; columns of numbers: 'a', 'b'"),
+        ("smiles,IC50\nCCO,1\nCCN,12000\n", Columns(to="pIC50"), "looks like nM: say --unit nM"),
+        ("smiles,IC50\nCCO,1\n", Columns(to="IC50"), "--to takes pIC50"),
+        ("words,IC50\nhello there,1\n", Columns(), "no column of SMILES or sequences"),
+        ("smiles,IC50\n", Columns(), "no rows below its header"),
+        ("smiles,IC50\nCCO,N/A\nxx,3\n", Columns(value="IC50"), "no row can be used"),
     ],
 )
 def test_mistakes_have_one_clear_sentence(tmp_path, text, asked, said):
@@ -202,8 +276,9 @@ def test_merging_equals_brute_force():
     for order in itertools.islice(itertools.permutations(rows), 0, 5040, 97):
         kept, merging = merged(order, "molecules")
         found = {row.text: (row.value, row.limit, row.times) for row in kept}
-        assert found == {"CCO": (6.0, "", 3), "CCN": (4.0, "<", 2)}
+        assert found == {"CCO": (6.0, "", 2), "CCN": (4.0, "<", 2)}
         assert [row.text for row in merging.aside] == ["CCC"]
+        assert sum("that its numbers are beyond" in note for note in merging.notes) == 1  # CCO < 4
 
 
 def test_the_other_strand():

@@ -8,12 +8,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_proxies import QUICK, table
+from test_proxies import QUICK, sequences, table
 
 from gfn_design.__main__ import main
+from gfn_design.errors import InputError
 from gfn_design.files.measurements import read_measurements
 from gfn_design.proxies.fit import fit_proxy
 from gfn_design.results.acquisition import improvement
@@ -21,6 +23,7 @@ from gfn_design.results.cards import Wish, card_of, marked
 from gfn_design.results.changes import change_of_molecules, change_of_sequences
 from gfn_design.results.drawings import drawn
 from gfn_design.results.health import findings, verdict
+from gfn_design.rewards.proxy_values import Predictor
 
 PEPTIDES = """
 seed: 0
@@ -159,11 +162,36 @@ def test_every_way_of_picking_picks_good_ones(run, capsys):
     texts = json.loads((folder / "by-ei" / "drawn.json").read_text())["texts"]
     from gfn_design.runs.run import open_run
 
-    proxy = open_run(folder).module.data.proxies[0]
+    proxy = open_run(folder).module.data.predictors[0].proxy
     average = proxy.predict(texts).mean.mean()
     assert means["ucb"] > average - 0.5  # other wishes count too, and who is unsure is worth a try
     assert means["ei"] > average - 0.5
     assert means["thompson"] > average - 1
+
+
+@pytest.mark.parametrize("how", ["ucb", "ei"])
+def test_what_was_measured_is_not_picked(run, how):
+    kind, folder = run
+    if kind == "molecules":
+        return
+    from gfn_design.results.acquisition import pick_to_measure
+    from gfn_design.results.candidates import Candidate
+    from gfn_design.runs.run import open_run
+
+    module = open_run(folder).module
+    about = module.data.predictors[0].proxy.about
+    best = [
+        about.texts[i]
+        for i in np.argsort(about.values)[::-1]
+        if len(about.texts[i]) in range(8, 13)
+    ]
+    texts = best[:5] + sequences(20, seed=9, low=8, high=12)
+    candidates = [Candidate(i, text, 1.0, 1.0, 0.0, 1, 0.0) for i, text in enumerate(texts, 1)]
+    picked, said = pick_to_measure(candidates, module, 5, how)
+    assert not {c.text for c in picked} & set(best)
+    assert "of 25" in said
+    with pytest.raises(InputError, match="all 5 candidates are measured already"):
+        pick_to_measure(candidates[:5], module, 3, how)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +236,11 @@ trainer: {max_steps: 20, accelerator: cpu, enable_progress_bar: false}
 # What it says of learning
 
 
+def predictor(name, error, sign=1):
+    figures = SimpleNamespace(about=SimpleNamespace(figures={"rmse": error}))
+    return Predictor(figures, "", name, sign)
+
+
 def rows_of(**columns):
     length = max(map(len, columns.values()), default=0)
     return [
@@ -247,10 +280,24 @@ def test_a_run_that_learns_is_said_to():
         (rows_of(), {"distinct": 0.05}, "diversity", "bad"),
         (
             rows_of(y=[5.0, 9.0], y_second=[5.0, 6.0]),
-            {"proxy": [("y", 1.0)]},
+            {"proxy": [predictor("y", 1.0)]},
             "the second opinion on y",
             "bad",
         ),
+        (
+            rows_of(y=[7.0, 3.0], y_second=[7.0, 7.0]),
+            {"proxy": [predictor("y", 1.0, -1)]},
+            "the second opinion on y",
+            "bad",
+        ),
+        (
+            rows_of(y=[3.0, 5.0], y_second=[3.0, 3.0]),
+            {"proxy": [predictor("y", 1.0, 0)]},
+            "the second opinion on y",
+            "bad",
+        ),
+        (rows_of(mean_score=[-10.0, -10.1]), {}, "the score of what is built", "bad"),
+        (rows_of(mean_score=[-10.0, -2.0, -9.0]), {}, "the score of what is built", "watch"),
     ],
 )
 def test_what_goes_wrong_is_named_with_a_remedy(rows, options, what, state):
@@ -266,6 +313,21 @@ def test_what_goes_wrong_is_named_with_a_remedy(rows, options, what, state):
     assert found[what].state == state
     assert found[what].remedy
     assert what in verdict([found[what]])[1]
+
+
+def test_a_score_that_rises_below_zero_is_good():
+    found, _ = states(rows_of(mean_score=[-10.0, -7.0, -5.0]))
+    assert found["the score of what is built"] == "good"
+
+
+def test_what_learns_from_a_library_raises_no_score():
+    found = findings(rows_of(mean_score=[1.0, 1.0]), None, 0.9, (), rises=False)
+    assert [it.what for it in found] == ["diversity"]
+
+
+def test_less_of_what_both_models_expect_is_good():
+    found = findings(rows_of(y=[7, 3.0], y_second=[7, 4.0]), 0.5, 0.9, [predictor("y", 2.0, -1)])
+    assert {it.what: it.state for it in found}["the second opinion on y"] == "good"
 
 
 # Cards

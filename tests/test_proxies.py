@@ -18,7 +18,7 @@ from gfn_design.data.sequence_terms import SequenceTerm
 from gfn_design.data.sequences import SequenceData
 from gfn_design.errors import InputError
 from gfn_design.files.measured import Measured, Measurement
-from gfn_design.files.measurements import Asked, read_measurements
+from gfn_design.files.measurements import Columns, read_measurements
 from gfn_design.proxies.calibration import Calibration, coverage
 from gfn_design.proxies.comparison import Data, HeldOut, held_out, simplest
 from gfn_design.proxies.fit import data_of, fit_proxy
@@ -26,10 +26,22 @@ from gfn_design.proxies.gaussian_process import GaussianProcess
 from gfn_design.proxies.groups import folds_of, groups_of
 from gfn_design.proxies.inputs import Inputs, Reference
 from gfn_design.proxies.limits import errors, expected_beyond, fit_with_limits
-from gfn_design.proxies.models import MODELS, Guess
+from gfn_design.proxies.models import MODELS, Guess, own
 from gfn_design.proxies.proxy import load_proxy
 from gfn_design.runs.guard import Point, parted
 
+SHORT = """
+candidates: 5
+model:
+  environment: {{class_path: Sequence, init_args: {{alphabet: protein, length: 10, order: append}}}}
+  objective: TrajectoryBalance
+  networks: {{network: {{class_path: MLP, init_args: {{width: 16, depth: 1}}}}}}
+  batches: {{size: 8}}
+data:
+  class_path: SequenceData
+  init_args: {{terms: [{{proxy: {proxy}, want: ">= 1"}}], exponent: 4}}
+trainer: {{max_steps: 20, accelerator: cpu, enable_progress_bar: false}}
+"""
 QUICK = {name: MODELS[name] for name in ("mean", "nearest neighbours", "Gaussian process")}
 
 
@@ -258,17 +270,17 @@ def test_every_model_is_the_same_after_saving(name, tmp_path):
     model.fit(data.inputs, data.values)
     again.load(model.state())
     some = data.inputs.take(np.arange(20))
-    for own, other in zip(model.predict(some), again.predict(some), strict=True):
-        assert own == pytest.approx(other, abs=1e-6)
-        assert np.isfinite(own).all()
+    for one, other in zip(model.predict(some), again.predict(some), strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+        assert np.isfinite(one).all()
 
 
 def test_a_saved_proxy_predicts_the_same_and_is_no_pickle(peptides):
     fitted, path, _ = peptides
     texts = sequences(30, seed=3)
     again = load_proxy(path)
-    for own, other in zip(fitted.proxy.predict(texts), again.predict(texts), strict=True):
-        assert own == pytest.approx(other, abs=1e-5)
+    for one, other in zip(fitted.proxy.predict(texts), again.predict(texts), strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
     assert again.second_opinion(texts) == pytest.approx(fitted.proxy.second_opinion(texts))
     size = struct.unpack("<Q", path.read_bytes()[:8])[0]
     assert size < 1e6  # of the header, JSON
@@ -337,6 +349,55 @@ def test_a_proxy_is_a_term_with_its_domain(peptides):
     )
 
 
+def test_two_proxies_of_one_quantity_are_told_apart(peptides, tmp_path):
+    other = tmp_path / "off_proxy" / "proxy.safetensors"
+    other.parent.mkdir()
+    other.write_bytes(peptides[1].read_bytes())
+    terms = [
+        SequenceTerm(proxy=str(peptides[1]), want=">= 2"),
+        SequenceTerm(proxy=str(other), want="<= 1"),
+    ]
+    data = SequenceData(terms)
+    first, second = data.predictors
+    assert (first.sign, second.sign) == (1, -1)
+    assert second.name == "activity_off"
+    assert len(set(data.titles)) == 4
+    columns = data.columns(Sequence("protein", 12, "append", 8), sequences(3, low=8, high=12))
+    assert {first.name, f"{first.name}_second", "activity_off", "activity_off_second"} <= set(
+        columns
+    )
+    given = SequenceData([terms[0], SequenceTerm(proxy=str(other), want="1..3", name="anti")])
+    assert given.predictors[1].name == "activity_anti"
+    assert given.predictors[1].sign == 0
+    assert "anti" in given.titles
+
+
+def test_a_proxy_that_was_changed_after_training_is_refused(peptides, tmp_path, capsys):
+    path = tmp_path / "proxy.safetensors"
+    path.write_bytes(peptides[1].read_bytes())
+    config = tmp_path / "c.yaml"
+    config.write_text(SHORT.format(proxy=path))
+    assert main(["fit", "--config", str(config), "--output", str(tmp_path / "run")]) == 0
+    assert main(["sample", str(tmp_path / "run"), "-n", "5", "--output", str(tmp_path / "s")]) == 0
+    proxy = load_proxy(path)
+    proxy.about = proxy.about._replace(source="another")
+    proxy.save(path)
+    capsys.readouterr()
+    assert main(["sample", str(tmp_path / "run"), "-n", "5", "--output", str(tmp_path / "t")]) == 2
+    assert "is not the proxy that this run learned by" in capsys.readouterr().err
+    longer = ["--trainer.max_steps", "40"]
+    assert main(["fit", "--config", str(config), "--output", str(tmp_path / "run"), *longer]) == 2
+    assert "is not the proxy that this run learned by" in capsys.readouterr().err
+    again = ["finetune", str(tmp_path / "run"), "--config", str(config)]
+    assert main([*again, "--output", str(tmp_path / "tuned")]) == 0
+
+
+def test_peptides_without_some_residues_may_be_asked(peptides):
+    term = SequenceTerm(proxy=str(peptides[1]), want=">= 1")
+    some = Sequence("ADEFGHIKLMNPQRSTVWY", 12)  # no cysteine
+    assert SequenceData([term]).make_reward(some) is not None
+
+
 def test_a_proxy_alone_has_no_domain_if_that_is_said(peptides):
     term = SequenceTerm(proxy=str(peptides[1]), use="mean", domain=False, want=">= 2")
     assert SequenceData([term]).titles == ["activity"]
@@ -376,8 +437,20 @@ def test_models_part_when_one_draws_away_or_the_other_falls():
     away = [Point(0, 5.0, 4.5), Point(100, 7.5, 5.0)]
     assert "in the beginning" in (parted(away, 0.8) or "")
     falls = [Point(0, 5.0, 4.5), Point(100, 6.0, 5.5), Point(200, 6.3, 5.0)]
-    assert "while its second opinion fell" in (parted(falls, 0.8) or "")
+    assert "while its second opinion went from 5.50 to 5.00" in (parted(falls, 0.8) or "")
     assert parted(falls, 2.0) is None
+
+
+def test_models_part_to_where_it_is_better():
+    gamed = [Point(0, 7.0, 7.0), Point(100, 3.0, 7.0)]
+    honest = [Point(0, 7.0, 7.0), Point(100, 6.0, 5.0)]
+    assert parted(gamed, 0.5, -1) is not None
+    assert parted(gamed, 0.5, 1) is None
+    assert parted(honest, 0.5, -1) is None
+    falls = [Point(0, 5.0, 4.5), Point(100, 4.0, 3.5), Point(200, 3.7, 4.1)]
+    assert "the proxy went on from 4.00 to 3.70" in (parted(falls, 0.8, -1) or "")
+    assert parted(gamed, 0.5, 0) is not None
+    assert parted([Point(0, 7.0, 3.0), Point(100, 5.0, 5.0)], 0.5, 0) is None  # they come together
 
 
 def loophole(path, folder):
@@ -437,6 +510,13 @@ trainer: {{max_steps: 300, accelerator: cpu, enable_progress_bar: false}}
     else:
         assert tryptophans < 2
     assert not (run / "checkpoints" / "good.ckpt").exists()
+    if guards == "second opinion":  # and again, when it goes on
+        kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+        assert main(["fit", "--config", str(config), "--output", str(run)]) == 0
+        assert "stopped, since" in capsys.readouterr().out
+        again = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+        assert kept <= again < kept + 10
+        assert not (run / "checkpoints" / "good.ckpt").exists()
 
 
 # The commands
@@ -465,8 +545,8 @@ def test_the_walk_from_a_table_to_designs(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("file", "asked", "least"),
     [
-        ("seh_chembl/seh_chembl_ic50.csv.gz", Asked(value="pic50_median"), 0.6),
-        ("amp/amp_mic_witten2019.csv.gz", Asked(value="E_coli"), 0.3),
+        ("seh_chembl/seh_chembl_ic50.csv.gz", Columns(value="pic50_median"), 0.6),
+        ("amp/amp_mic_witten2019.csv.gz", Columns(value="E_coli"), 0.3),
     ],
 )
 def test_real_measurements_are_predicted(file, asked, least):
@@ -485,6 +565,20 @@ def test_a_table_of_one_measurement_each_is_data(tmp_path):
     data = data_of(Measured("protein", "charge", rows, [], [], 30))
     assert isinstance(data, Data)
     assert math.isclose(data.values[0], charge(rows[0].text))
+
+
+def test_an_ensemble_of_ones_own_predicts_as_it_does(tmp_path):
+    from sklearn.ensemble import VotingRegressor
+    from sklearn.linear_model import Ridge
+    from sklearn.tree import DecisionTreeRegressor
+
+    data = data_of(read_measurements(table(tmp_path, 80)))
+    both = [("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=2))]
+    model = own("voting", lambda: VotingRegressor(both, weights=[1, 0]))()
+    model.fit(data.inputs, data.values)
+    ridge = own("ridge", Ridge)()
+    ridge.fit(data.inputs, data.values)
+    assert model.predict(data.inputs).mean == pytest.approx(ridge.predict(data.inputs).mean)
 
 
 def test_a_regressor_of_ones_own_takes_part(tmp_path, monkeypatch, capsys):

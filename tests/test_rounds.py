@@ -82,6 +82,24 @@ def test_a_proxy_that_was_too_sure_is_told(first_round, capsys):
     assert "surer, or less sure, than it should be" in said
 
 
+def test_another_quantity_is_not_scored(first_round, capsys):
+    path = measured(first_round, Path("round2.csv"))
+    text = path.read_text().replace("activity", "solubility")
+    path.write_text(text)
+    assert main(["data", str(path), "--value", "solubility", "--predicted", "picked"]) == 2
+    said = capsys.readouterr().err
+    assert "predicts activity, but what was measured is called solubility" in said
+
+
+def test_no_predictions_are_no_predictions(first_round, capsys):
+    path = measured(first_round, Path("round2.csv"))
+    file = first_round / "candidates.csv"
+    file.write_text(file.read_text().splitlines()[0] + "\n")
+    write_seal(first_round)
+    assert main(["data", str(path), "--predicted", "picked"]) == 2
+    assert "holds no predictions of a proxy" in capsys.readouterr().err
+
+
 def test_predictions_that_were_changed_are_not_scored(first_round, capsys):
     path = measured(first_round, Path("round2.csv"))
     text = (first_round / "candidates.csv").read_text()

@@ -106,8 +106,8 @@ class DataModule(LightningDataModule):
         """The value of each term, in the order of `wishes`, ``float64[n, terms]``; None without."""
         return None
 
-    def wishes(self) -> list[str]:
-        """What is wanted, term by term, in words."""
+    def wishes(self) -> list[tuple[str, str]]:
+        """What is wanted: of each term what it is called, and what is wanted of it, in words."""
         return []
 
     def loosened(self, amount: float) -> "DataModule | None":

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from gfn_design.data.base import DataModule
-from gfn_design.environments.base import Environment
+from gfn_design.environments.base import Environment, written
 from gfn_design.errors import InputError
-from gfn_design.proxies.proxy import Proxy
+from gfn_design.metrics.drawn import evenly_drawn
 from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.programs import ProgramWorker
-from gfn_design.rewards.proxy_values import means, more_columns
+from gfn_design.rewards.proxy_values import Predictor, digest_of, means, more_columns
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.scorer import Scorer
 from gfn_design.rewards.sources import content_of, content_of_function, name_of
+from gfn_design.untraced import untraced
 
 _log = logging.getLogger(__name__)
 MEASURED = 2048  # objects that proxies are asked of in an evaluation
@@ -30,14 +31,14 @@ class ScoredData(DataModule):
 
     Attributes:
         scorers: Who is asked.
-        proxies: Models of measurements that are among them.
+        predictors: Models of measurements that are among them.
     """
 
     def __init__(self, scorers: list[Scorer]) -> None:
         super().__init__()
         self.asks_others = bool(scorers)
         self.scorers = scorers
-        self.proxies: list[Proxy] = []
+        self.predictors: list[Predictor] = []
 
     def counts(self) -> dict[str, float]:
         """How many texts were scored, not counting those known from before, and how many failed."""
@@ -52,25 +53,22 @@ class ScoredData(DataModule):
         self, environment: Environment, objects: Tensor, probability: Tensor, wanted: Tensor | None
     ) -> dict[str, float]:
         """What both models of each proxy expect of what is built, and how near the data it is."""
-        if not self.proxies:
+        if not self.predictors:
             return {}
-        # As many as if they were drawn, but at equal distances: the same of samples that are few.
-        upto = probability.double().cpu().cumsum(0)
-        points = (torch.arange(MEASURED, dtype=torch.float64) + 0.5) / MEASURED * upto[-1]
-        rows, times = torch.searchsorted(upto, points).unique(return_counts=True)
+        rows, times = evenly_drawn(probability, MEASURED).unique(return_counts=True)
         texts = written(environment)(objects[rows.to(objects.device)])
         some = [i for i, text in enumerate(texts) if text]
         found: dict[str, float] = {}
-        for proxy in self.proxies if some else ():
-            found |= means(proxy, [texts[i] for i in some], times[some].tolist())
+        for predictor in self.predictors if some else ():
+            found |= means(predictor, [texts[i] for i in some], times[some].tolist())
         return found
 
     def proxy_columns(self, texts: Numbers[str]) -> dict[str, list[str]]:
         """What files say of objects that proxies were asked of; nothing of the empty text."""
         some = [i for i, text in enumerate(texts) if text]
         columns: dict[str, list[str]] = {}
-        for proxy in self.proxies:
-            for name, cells in more_columns(proxy, [texts[i] for i in some]).items():
+        for predictor in self.predictors:
+            for name, cells in more_columns(predictor, [texts[i] for i in some]).items():
                 columns[name] = [""] * len(texts)
                 for i, cell in zip(some, cells, strict=True):
                     columns[name][i] = cell
@@ -109,9 +107,18 @@ class ScoredData(DataModule):
             scorer.settle()
 
     def counted(self) -> dict[str, Any]:
-        return {"scorers": [scorer.state_dict() for scorer in self.scorers]}
+        return {
+            "scorers": [scorer.state_dict() for scorer in self.scorers],
+            "proxies": {it.path: digest_of(it.path) for it in self.predictors},
+        }
 
     def count_on(self, counted: dict[str, Any]) -> None:
+        for path, digest in counted.get("proxies", {}).items():
+            if Path(path).is_file() and digest_of(path) != digest:
+                raise InputError(
+                    f"{path}: is not the proxy that this run learned by, it was changed since; put "
+                    "that one back, or learn by this one in a run of its own (gfn-design finetune)"
+                )
         for scorer, state in zip(self.scorers, counted.get("scorers", []), strict=False):
             scorer.load_state_dict(state)
 
@@ -128,11 +135,6 @@ class ScoredData(DataModule):
                 )
 
 
-def written(environment: Environment) -> Callable[[Tensor], list[str]]:
-    """How scorers read objects: as SMILES of molecules, of others as the texts they are."""
-    return environment.smiles if environment.molecules else environment.decode
-
-
 class FunctionScore(nn.Module):
     """What a scorer says of objects: SMILES of molecules, of others the texts they are written as.
 
@@ -147,7 +149,7 @@ class FunctionScore(nn.Module):
         self.write = written(environment)
         self.scorer, self.floor = scorer, floor
 
-    @torch.compiler.disable(reason="this score is found in Python")
+    @untraced("this score is found in Python")
     def forward(self, objects: Tensor) -> Tensor:
         rows = self.scorer(self.write(objects))
         scores = [self.floor if row is None else row[0] for row in rows]

@@ -1,6 +1,6 @@
 """A library of objects, such as known molecules, for a policy to learn what they look like."""
 
-import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,17 +8,21 @@ from torch import Tensor, nn
 
 from gfn_design.data.base import DataModule
 from gfn_design.data.known import read_known
-from gfn_design.environments.base import Environment
+from gfn_design.environments.base import Environment, written
 from gfn_design.errors import InputError
+from gfn_design.metrics.drawn import evenly_drawn
 from gfn_design.metrics.library import compared
 from gfn_design.rewards.reward import Reward
 
-_log = logging.getLogger(__name__)
 SHARE = 10  # one of so many objects is held out
+DRAWN = 2048  # objects that are compared with them in an evaluation
 
 
 class LibraryData(DataModule):
-    """Objects to learn from by `MaximumLikelihood`; every tenth is held out.
+    """Objects to learn from by `MaximumLikelihood`, as often as they occur; a tenth is held out.
+
+    That is every tenth distinct one, with all its repeats; if there are fewer than twenty of them,
+    every tenth row.
 
     An evaluation says of samples which share is valid, distinct and not in the library (`valid`,
     `unique`, `novel`), and of molecules `diversity`, 1 minus the mean similarity of pairs, and
@@ -66,7 +70,7 @@ class LibraryData(DataModule):
                     f"{self.file}: {len(objects)} of its objects can be built, which are too few "
                     f"to learn from; it takes {2 * SHARE}"
                 )
-            held = torch.arange(len(objects)) % SHARE == SHARE - 1
+            held = _every_tenth(written(environment)(objects))
             self._read = environment.describe(), objects[~held], objects[held]
         return self._read[1], self._read[2]
 
@@ -81,7 +85,15 @@ class LibraryData(DataModule):
         self, environment: Environment, objects: Tensor, probability: Tensor, wanted: Tensor | None
     ) -> dict[str, float]:
         own, held = self._parts(environment)
-        return compared(environment, objects, own, held)
+        rows = evenly_drawn(probability, DRAWN).to(objects.device)
+        return compared(environment, objects[rows], own, held)
+
+
+def _every_tenth(texts: Sequence[str]) -> Tensor:
+    """What is held out, ``bool[n]``."""
+    nth = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    few = len(nth) < 2 * SHARE
+    return torch.tensor([(i if few else nth[x]) % SHARE == SHARE - 1 for i, x in enumerate(texts)])
 
 
 class _Even(nn.Module):

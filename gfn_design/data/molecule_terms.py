@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gfn_design.errors import InputError
 from gfn_design.rewards.desirability import Desirability, desirability
 from gfn_design.rewards.properties import property_name, usual_want
-from gfn_design.rewards.proxy_values import Asked, column_of, use_of
+from gfn_design.rewards.proxy_values import Use, column_of, quantity_of, use_of
 from gfn_design.rewards.sources import name_of
 
 
@@ -40,7 +40,7 @@ class Term:
     function: Callable[[list[str]], Numbers[float]] | None = None
     command: str | None = None
     proxy: str | None = None
-    use: Asked = "bound"
+    use: Use = "bound"
     domain: bool = True
     name: str | None = None
 
@@ -66,7 +66,7 @@ class Term:
         if self.function is not None:
             return name_of(self.function).rpartition(":")[2]
         if self.proxy is not None:
-            return column_of(self.proxy, use_of(self.use, self.want or ">= 0"))
+            return column_of(quantity_of(self.proxy), use_of(self.use, self.want or ">= 0"))
         return str(self.command).split()[0]
 
     def wanted(self) -> str:

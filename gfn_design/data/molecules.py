@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gfn_design.data.functions import ScoredData
 from gfn_design.data.molecule_terms import Term
-from gfn_design.data.proxy_terms import check_titles, proxies_of, with_domains
+from gfn_design.data.proxy_terms import check_titles, predictors_of, proxies_of, with_domains
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
 from gfn_design.rewards.desirability import (
@@ -28,12 +28,12 @@ from gfn_design.rewards.properties import (
 from gfn_design.rewards.proxy_values import (
     ProxyValues,
     check_kind,
-    opened,
     use_of,
 )
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.scorer import Scorer
 from gfn_design.rewards.sources import content_of, content_of_function, name_of
+from gfn_design.untraced import untraced
 
 TAKEN = (  # columns that candidates have anyway
     *("rank", "sequence", "object", "smiles", "inchikey", "scaffold", "alerts", "path", "nearest"),
@@ -85,7 +85,7 @@ class MoleculeData(ScoredData):
             raise InputError("there are no terms; say what is wanted, as in {property: QED}")
         if combine not in ("product", "sum"):
             raise InputError(f"combine must be product or sum, got '{combine}'")
-        terms = with_domains(terms)
+        terms = with_domains(terms, predictors := predictors_of(terms))
         titles = [term.title() for term in terms]
         check_titles(titles, TAKEN)
         rest = (retries, failed, cache_size)
@@ -94,7 +94,7 @@ class MoleculeData(ScoredData):
         self.terms, self.titles, self.combine = terms, titles, combine
         self.exponent, self.scale, self.minimum = exponent, scale, minimum
         self._asked, self._wanted = asked, [term.desirability() for term in terms]
-        self.proxies = [opened(path) for path in proxies_of(terms)]
+        self.predictors = predictors
 
     def prepare_data(self) -> None:
         names = {property_name(t.property) for t in self.terms if t.property is not None}
@@ -137,9 +137,9 @@ class MoleculeData(ScoredData):
     def term_values(self, environment: Environment, objects: Tensor) -> Tensor:
         return self.values(environment.smiles(objects))
 
-    def wishes(self) -> list[str]:
+    def wishes(self) -> list[tuple[str, str]]:
         wants = (term.wanted().partition(" within")[0] for term in self.terms)
-        return [f"{title} {want}" for title, want in zip(self.titles, wants, strict=True)]
+        return list(zip(self.titles, wants, strict=True))
 
     def as_wanted(self, environment: Environment, objects: Tensor) -> Tensor | None:
         if all(limits(term.wanted()) == (-math.inf, math.inf) for term in self.terms):
@@ -208,7 +208,7 @@ class MoleculeScore(nn.Module):
         super().__init__()
         self.write, self.data = environment.smiles, data
 
-    @torch.compiler.disable(reason="this score is found in Python")
+    @untraced("this score is found in Python")
     def forward(self, objects: Tensor) -> Tensor:
         return self.at(objects, {})
 

@@ -20,8 +20,7 @@ from gfn_design.rewards.jaspar import motif_of
 from gfn_design.rewards.motif_window import UNITS, MotifWindow
 from gfn_design.rewards.mutant_tables import read_mutants
 from gfn_design.rewards.mutants import Bent, MutantValue, fit_mutants
-from gfn_design.rewards.proxy_values import Asked as ProxyUse
-from gfn_design.rewards.proxy_values import column_of, use_of
+from gfn_design.rewards.proxy_values import Use, column_of, quantity_of, use_of
 from gfn_design.rewards.sequence_score import Asked, Length, Share
 from gfn_design.rewards.sources import name_of
 from gfn_design.rewards.windows import BestWindow, MeanWindow, TableWindow
@@ -77,7 +76,7 @@ class SequenceTerm:
     function: Callable[[list[str]], Numbers[float]] | None = None
     command: str | None = None
     proxy: str | None = None
-    use: ProxyUse = "bound"
+    use: Use = "bound"
     domain: bool = True
     want: str = "maximise 0..1"
     strands: Literal["both", "given"] = "both"
@@ -126,8 +125,12 @@ class SequenceTerm:
         if self.command is not None:
             return self.command.split()[0]
         if self.proxy is not None:
-            return column_of(self.proxy, use_of(self.use, self.want))
+            return column_of(quantity_of(self.proxy), use_of(self.use, self.want))
         return str(self.factor or self.property)
+
+    def wanted(self) -> str:
+        """What is wanted, in words."""
+        return self.want
 
 
 def value_of(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gfn_design.data.functions import ScoredData
 from gfn_design.data.molecules import TAKEN
-from gfn_design.data.proxy_terms import check_titles, proxies_of, with_domains
+from gfn_design.data.proxy_terms import check_titles, predictors_of, proxies_of, with_domains
 from gfn_design.data.sequence_terms import SequenceTerm, path_of, value_of
 from gfn_design.data.shown import OnOff, Windows
 from gfn_design.environments.base import Environment
@@ -23,7 +23,7 @@ from gfn_design.rewards.desirability import has_bounds, limits, loosened
 from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.motif_window import MotifWindow
 from gfn_design.rewards.programs import ProgramWorker
-from gfn_design.rewards.proxy_values import ProxyValues, check_kind, opened, use_of
+from gfn_design.rewards.proxy_values import ProxyValues, check_kind, use_of
 from gfn_design.rewards.reward import Reward
 from gfn_design.rewards.scorer import Scorer
 from gfn_design.rewards.sequence_automaton import automaton_of
@@ -80,12 +80,12 @@ class SequenceData(ScoredData):
             raise InputError(f"levels must be at least 2, got {levels}")
         if not 0 < minimum < 1:
             raise InputError(f"minimum must lie between 0 and 1, got {minimum}")
-        terms = with_domains(terms)
+        terms = with_domains(terms, predictors := predictors_of(terms))
         titles = [term.title() for term in terms]
         check_titles(titles, (*TAKEN, "as_wanted", "changes"))
         self._asked = _scorers(terms, n_workers, timeout, (retries, failed, CACHE), budget)
         super().__init__([*dict.fromkeys(scorer for scorer, _ in self._asked.values())])
-        self.proxies = [opened(path) for path in proxies_of(terms)]
+        self.predictors = predictors
         self.terms, self.titles = tuple(terms), titles
         self.exponent, self.scale, self.minimum, self.levels = exponent, scale, minimum, levels
         self._remarks: list[str] = []
@@ -147,8 +147,8 @@ class SequenceData(ScoredData):
         score = self.score_of(environment)
         return score.values_of(score.read(objects).cpu())
 
-    def wishes(self) -> list[str]:
-        return [f"{t.title()} {t.want.partition(' within')[0]}" for t in self.terms]
+    def wishes(self) -> list[tuple[str, str]]:
+        return [(t.title(), t.want.partition(" within")[0]) for t in self.terms]
 
     def loosened(self, amount: float) -> "SequenceData":
         other = copy(self)

@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -190,3 +190,8 @@ class Environment(Described, nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the environment's tables are; `initial` puts its states there."""
         return next((table.device for table in self.buffers()), torch.device("cpu"))
+
+
+def written(environment: Environment) -> Callable[[Tensor], list[str]]:
+    """How others read objects: as SMILES of molecules, of others as the texts they are."""
+    return environment.smiles if environment.molecules else environment.decode

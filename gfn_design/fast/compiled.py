@@ -6,8 +6,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch._higher_order_ops.while_loop import while_loop
 from torch.utils._pytree import tree_leaves
+
+from gfn_design.fast import imports
+from gfn_design.untraced import keep_untraced
 
 ON_CPU: dict[str, Any] = {
     "cpp_wrapper": True,  # calls kernels from C++
@@ -33,6 +35,8 @@ def repeat_while(more: Callable[..., Tensor], step: Callable[..., State], state:
     the loop, where the result may be.
     """
     if torch.compiler.is_compiling():
+        from torch._higher_order_ops.while_loop import while_loop  # late: it brings Dynamo
+
         return cast(State, while_loop(more, step, state))
     while more(*state):
         state = step(*state)
@@ -45,6 +49,8 @@ def compiled(
     """What `torch.compile` makes of a function, with the options of Inductor; see `Compiled`."""
     # Models of the same shapes share a graph. Torch stops at eight of a function, and the ninth
     # network that somebody tries in a process would run uncompiled.
+    imports.dynamo()
+    keep_untraced()
     dynamo = torch._dynamo.config
     dynamo.recompile_limit = max(dynamo.recompile_limit, 64)
     return torch.compile(function, dynamic=dynamic, fullgraph=fullgraph, options=OPTIONS | options)

@@ -1,6 +1,7 @@
 """Which column of a table is meant: by its name, or by what it holds."""
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -73,6 +74,11 @@ def named(header: Sequence[str], column: str, path: Path) -> int:
     shown = " or ".join(repr(header[names.index(name)]) for name in dict.fromkeys(near))
     hint = f"did you mean {shown}?" if shown else f"its columns are {listed(header)}"
     raise InputError(f"{path}: has no column '{column}'; {hint}")
+
+
+def one_word(name: str) -> str:
+    """A name without what columns and configurations do not hold."""
+    return re.sub(r"\W+", "_", name).strip("_") or "value"
 
 
 def listed(header: Sequence[str]) -> str:

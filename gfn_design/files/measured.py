@@ -10,6 +10,7 @@ from gfn_design.files.tables import write_table
 from gfn_design.files.whole import whole_files
 
 Kind = Literal["molecules", "DNA", "RNA", "protein"]
+LETTERS = {"DNA": "ACGT", "RNA": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 FAR_APART = 0.5  # of two measurements of one object, in units of what is learned: worth a look
 _PAIR = str.maketrans("ACGT", "TGCA")
 
@@ -75,6 +76,11 @@ def strand_key(text: str) -> str:
     return min(text, other_strand(text))
 
 
+def same_object(text: str, kind: Kind, strands: str = "both") -> str:
+    """The same for texts of one object: of DNA both strands have one, unless they are as given."""
+    return strand_key(text) if kind == "DNA" and strands == "both" else text
+
+
 def other_strand(text: str) -> str:
     """The other strand of DNA, read in its own direction."""
     return text.translate(_PAIR)[::-1]
@@ -91,12 +97,11 @@ def merged(
         strands: ``both`` takes a stretch of DNA and its other strand as one object.
     """
     by_object: dict[str, list[Measurement]] = defaultdict(list)
-    pairs = kind == "DNA" and strands == "both"
     for row in found:
-        by_object[strand_key(row.text) if pairs else row.text].append(row)
+        by_object[same_object(row.text, kind, strands)].append(row)
     rows: list[Measurement] = []
     aside: list[SetAside] = []
-    again, far, turned = 0, [], 0
+    again, far, turned, against = 0, [], 0, []
     for group in by_object.values():
         turned += len({row.text for row in group}) > 1
         one = _merged(group)
@@ -108,6 +113,8 @@ def merged(
             continue
         rows.append(one)
         again += len(group) > 1
+        if not one.limit and (lines := _against(one.value, group)):
+            against.append(lines)
         if one.spread > FAR_APART:
             far.append((one.spread, [row.line for row in group]))
     notes = []
@@ -121,6 +128,9 @@ def merged(
             note += f"; {len(far):,} by more than {FAR_APART:g} apart, most of all {spread:.3g}"
             note += f" (lines {where}): look there"
         notes.append(note)
+    if against:
+        note = counted(len(against), "have limits that its numbers are beyond: these were taken")
+        notes.append(f"{note} (lines {against[0]}): look there")
     if kind == "molecules" and (alike := _stereo(rows)):
         text = "have the drawing of another but for stereo marks, which models do not see"
         notes.append(counted(alike, text))
@@ -137,17 +147,27 @@ def counted(n: int, text: str) -> str:
 def _merged(group: Sequence[Measurement]) -> Measurement | None:
     first = group[0]
     exact = [row for row in group if not row.limit]
-    times = sum(row.times for row in group)
     if exact:
-        weights = [row.times for row in exact]
+        times = sum(row.times for row in exact)
         total = sum(row.value * row.times for row in exact)
         values = [row.value for row in exact]
         spread = max(max(values) - min(values), *(row.spread for row in exact))
-        return first._replace(value=total / sum(weights), limit="", times=times, spread=spread)
+        return first._replace(value=total / times, limit="", times=times, spread=spread)
     if len({row.limit for row in group}) > 1:
         return None
     closest = min if first.limit == "<" else max
+    times = sum(row.times for row in group)
     return first._replace(value=closest(row.value for row in group), times=times)
+
+
+def _against(value: float, group: Sequence[Measurement]) -> str:
+    """The lines of limits that a number is beyond, and of the numbers; empty without any."""
+    wrong = [
+        row
+        for row in group
+        if (row.limit == "<" and value > row.value) or (row.limit == ">" and value < row.value)
+    ]
+    return ", ".join(str(row.line) for row in group) if wrong else ""
 
 
 def _stereo(rows: Sequence[Measurement]) -> int:
@@ -165,6 +185,14 @@ def _stereo(rows: Sequence[Measurement]) -> int:
         alike += text in seen or text in there
         seen.add(text)
     return alike
+
+
+OWN = ("limit", "measurements", "spread", "group", "round", "line")  # of a cleaned table
+
+
+def is_cleaned(header: Sequence[str]) -> bool:
+    """Whether a table has the columns that `write_measured` writes: the third holds numbers."""
+    return tuple(header[3:]) == OWN and header[0] == "name" and header[1] in ("smiles", "sequence")
 
 
 def write_measured(measured: Measured, groups: Sequence[str], path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gfn_design.errors import InputError
 from gfn_design.files.columns import NAMES
-from gfn_design.files.measured import Kind, Measurement, counted
+from gfn_design.files.measured import LETTERS, Kind, Measurement, counted, is_cleaned
 from gfn_design.files.objects import SetAside
 from gfn_design.files.readings import (
     Conversion,
@@ -20,7 +20,6 @@ from gfn_design.files.readings import (
 from gfn_design.files.structures import Unusable, clean_structure
 from gfn_design.files.texts import Line, plain
 
-LETTERS = {"DNA": "ACGT", "RNA": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 LIMITS = ("limit", "relation", "standardrelation", "qualifier", "operator", "modifier", "prefix")
 UNITS = ("unit", "units", "standardunits", "standardunit", "valueunits")
 
@@ -54,8 +53,9 @@ class Reader:
         self.name_at = next((names.index(n) for n in NAMES if n in names), at)
         self.limit_at = next((names.index(n) for n in LIMITS if n in names), None)
         self.unit_at = next((names.index(n) for n in UNITS if n in names), None)
-        own = ("round", "measurements", "spread")  # of a table that was cleaned before
-        self.own = [names.index(n) if n in names else None for n in own]
+        own = ("round", "measurements", "spread")
+        cleaned = is_cleaned(header)
+        self.own = [names.index(name) if cleaned else None for name in own]
         self.convert = Conversion(to)
         self.unit = as_written(unit) if unit else unit_in(header[value_at])
         cells = [line.cells[value_at] for line in body if value_at < len(line.cells)]
@@ -104,7 +104,7 @@ class Reader:
                 aside.append(SetAside(line.number, text, *cleaned))
                 continue
             try:
-                reading = self._reading(line, cell)
+                reading, own = self._reading(line, cell), self._own(line)
             except InputError as error:
                 remedy = "write one number, as 12.5 or >10000"
                 reason = f"has a number that cannot be used: '{cell[:30]}' {error}"
@@ -114,10 +114,16 @@ class Reader:
                 self._count("limits", line.number)
             name = self._cell(line, self.name_at)
             name = cleaned if name in ("", text) else name
-            nth, times, spread = (self._cell(line, at) for at in self.own)
-            own = int(times or 1), float(spread or 0), line.number, nth or "1"
             found.append(Measurement(name, cleaned, reading.value, reading.limit, *own))
         return found, aside
+
+    def _own(self, line: Line) -> tuple[int, float, int, str]:
+        """What a cleaned table says besides: how often, how far apart, in which line and round."""
+        nth, times, spread = (self._cell(line, at) for at in self.own)
+        try:
+            return int(float(times or 1)), float(spread or 0), line.number, nth or "1"
+        except ValueError:
+            raise InputError(f"was measured '{times}' times, '{spread}' apart") from None
 
     def _reading(self, line: Line, cell: str) -> Reading:
         reading = read_number(cell, self.commas)

@@ -16,8 +16,8 @@ from gfn_design.files.columns import (
     named,
     reads,
 )
-from gfn_design.files.measured import Kind, Measured, merged
-from gfn_design.files.measurement_rows import LETTERS, Reader
+from gfn_design.files.measured import LETTERS, Kind, Measured, is_cleaned, merged
+from gfn_design.files.measurement_rows import Reader
 from gfn_design.files.readings import is_blank, read_number
 from gfn_design.files.texts import Line, plain, read_text, rows
 
@@ -34,7 +34,7 @@ ENDPOINTS = (  # how the names of what is measured begin, as `plain` has them
 )
 
 
-class Asked(NamedTuple):
+class Columns(NamedTuple):
     """How a table is to be read; None finds it out.
 
     Attributes:
@@ -54,7 +54,7 @@ class Asked(NamedTuple):
     strands: str = "both"
 
 
-def read_measurements(path: Path, asked: Asked | None = None) -> Measured:
+def read_measurements(path: Path, asked: Columns | None = None) -> Measured:
     """The measurements in a table: cleaned, converted, those of one object merged.
 
     Args:
@@ -64,7 +64,7 @@ def read_measurements(path: Path, asked: Asked | None = None) -> Measured:
     Raises:
         InputError: It cannot be read; a column cannot be found; or no row can be used.
     """
-    asked = asked or Asked()
+    asked = asked or Columns()
     if asked.kind is not None and asked.kind not in get_args(Kind):
         raise InputError(f"kind must be one of {', '.join(get_args(Kind))}, got '{asked.kind}'")
     table = _lines(path)
@@ -106,7 +106,7 @@ def _lines(path: Path) -> list[Line]:
 
 
 def _objects(
-    header: Sequence[str], body: Sequence[Line], asked: Asked, path: Path
+    header: Sequence[str], body: Sequence[Line], asked: Columns, path: Path
 ) -> tuple[int, Kind]:
     """Which column holds the objects, and what they are."""
     if asked.column is not None:
@@ -144,8 +144,14 @@ def _guess(cells: Sequence[str]) -> Kind | None:
     """What most cells are."""
     for kind in ("DNA", "RNA", "molecules", "protein"):
         if mostly(cells, _fits(kind)):
-            return kind
+            return _nucleic(cells, kind)
     return None
+
+
+def _nucleic(cells: Sequence[str], kind: Kind) -> Kind:
+    """The kind, but RNA where U is among the letters and T is not."""
+    letters = set("".join(cells).upper())
+    return "RNA" if kind == "DNA" and "U" in letters and "T" not in letters else kind
 
 
 def _most_like(cells: Sequence[str]) -> Kind:
@@ -153,7 +159,7 @@ def _most_like(cells: Sequence[str]) -> Kind:
     kinds: tuple[Kind, ...] = ("DNA", "RNA", "protein")
     for kind in kinds:
         if mostly(cells, _fits(kind)):
-            return kind
+            return _nucleic(cells, kind)
     return max(kinds, key=lambda kind: sum(map(_fits(kind), cells)))
 
 
@@ -167,10 +173,14 @@ def _kind(cells: Sequence[str], name: str, path: Path) -> Kind:
     return kind
 
 
-def _values(header: Sequence[str], body: Sequence[Line], asked: Asked, at: int, path: Path) -> int:
+def _values(
+    header: Sequence[str], body: Sequence[Line], asked: Columns, at: int, path: Path
+) -> int:
     """Which column holds the numbers."""
     if asked.value is not None:
         return named(header, asked.value, path)
+    if is_cleaned(header):
+        return 2
     names = [plain(name) for name in header]
     others = {at, *(i for i, name in enumerate(names) if name in (*NAMES, *COUNTED))}
     some = [i for i in range(len(header)) if i not in others and _is_number(cells_of(body, i))]

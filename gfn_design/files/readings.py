@@ -44,7 +44,7 @@ def has_decimal_commas(cells: Sequence[str]) -> bool:
         if "," in number and "." in number:
             if number.rindex(",") > number.rindex("."):
                 return True
-        elif "," in number and not re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+", number):
+        elif "," in number and not re.fullmatch(r"[-+]?[1-9]\d{0,2}(,\d{3})+", number):
             return True
     return False
 
@@ -54,7 +54,8 @@ def read_number(cell: str, commas: bool = False) -> Reading:
 
     Args:
         cell: As it is in the file.
-        commas: Whether a comma is decimal, else it parts thousands.
+        commas: Whether a comma is decimal, else it parts thousands. Where it is, points part
+            thousands if a comma follows or they stand before three digits, else are decimal too.
 
     Raises:
         InputError: It holds no number.
@@ -63,7 +64,10 @@ def read_number(cell: str, commas: bool = False) -> Reading:
     if match is None:
         raise InputError("is not a number")
     text = re.sub(r"[' \u00a0]", "", match["number"])
-    text = text.replace(".", "").replace(",", ".") if commas else text.replace(",", "")
+    if not commas:
+        text = text.replace(",", "")
+    elif "," in text or re.fullmatch(r"[-+]?[1-9]\d{0,2}(\.\d{3})+", text):
+        text = text.replace(".", "").replace(",", ".")
     try:
         value = float(text)
     except ValueError:
@@ -77,8 +81,12 @@ def read_number(cell: str, commas: bool = False) -> Reading:
 
 def unit_in(text: str) -> str:
     """The molar unit that a column's name or a cell states, as ``nM``; empty if none."""
-    match = _UNIT.search(text.replace("_", " "))
-    return as_written(match[1]) if match else ""
+    text = text.replace("_", " ")
+    found = list(_UNIT.finditer(text))
+    sure = [m for m in found if re.search(r"[(\[]\s*$", text[: m.start()])]  # in brackets
+    sure += [m for m in found if not text[m.end() :].strip(" )]")]  # or at the end
+    sure += [m for m in found if m[1] != "M"]  # a mere M may be anything
+    return as_written(sure[0][1]) if sure else ""
 
 
 def as_written(unit: str) -> str:
@@ -93,7 +101,7 @@ class Conversion:
 
     Args:
         to: ``pIC50`` or any other p and name, which is -log10 of a molar number; ``log10``;
-            ``-log10``; None leaves them as they are.
+            ``neglog10``, which is minus that; None leaves them as they are.
 
     Raises:
         InputError: It is none of these.
@@ -102,10 +110,10 @@ class Conversion:
     def __init__(self, to: str | None) -> None:
         self.to = to
         self.is_molar = to is not None and re.fullmatch(r"p[A-Z][\w/]*", to) is not None
-        if to is not None and not self.is_molar and to not in ("log10", "-log10"):
+        if to is not None and not self.is_molar and to not in ("log10", "neglog10"):
             raise InputError(
                 f"--to takes pIC50 (or pKi, pEC50, ...: minus log10 of a molar number), log10 or "
-                f"-log10, got '{to}'"
+                f"neglog10 (minus that), got '{to}'"
             )
 
     def name(self, column: str) -> str:

@@ -67,6 +67,16 @@ def clean_structure(text: str) -> Structure | Unusable:
     return Structure(after, is_salt, not is_salt and after != before)
 
 
+def parent_smiles(text: str) -> str:
+    """The molecule that a text means, in RDKit's SMILES; the text itself if it is none."""
+    from rdkit import Chem
+
+    found = clean_structure(text)
+    if isinstance(found, Unusable):
+        return text
+    return Chem.MolToSmiles(Chem.MolFromSmiles(found.smiles))
+
+
 def _unusable(text: str) -> Unusable:
     if "M  END" in text or "V2000" in text or "V3000" in text:
         return Unusable("is a drawing (mol block), not a SMILES", "export the column as SMILES")

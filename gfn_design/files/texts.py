@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gfn_design.errors import InputError
+from gfn_design.files.tables import as_meant
 
 MOST_BYTES = 2 * 2**30  # of a file, unpacked
 MOST_ROWS = 20_000_000
@@ -86,7 +87,7 @@ def rows(text: str, path: Path) -> Iterator[Line]:
     try:
         for cells in islice(reader, MOST_ROWS + 2):
             if any(cell.strip() for cell in cells):
-                yield Line(reader.line_num, cells)
+                yield Line(reader.line_num, [as_meant(cell) for cell in cells])
         if next(reader, None) is not None:
             raise InputError(f"{path}: has more than {MOST_ROWS:,} rows; give a part of it")
     except csv.Error as error:

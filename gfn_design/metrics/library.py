@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from gfn_design.environments.base import Environment
+from gfn_design.environments.base import Environment, written
 
 MOST = 500  # samples, and as many of those held out, whose similarities are found
 
@@ -29,7 +29,7 @@ def compared(
     good = drawn
     if environment.rejects:
         good = drawn[[reason is None for reason in environment.rejected_for(drawn)]]
-    write = environment.smiles if environment.molecules else environment.decode
+    write = written(environment)
     texts = [text for text in write(good) if text]
     distinct, known = list(dict.fromkeys(texts)), set(write(library))
     found = {

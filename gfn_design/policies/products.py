@@ -6,7 +6,6 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 FEW_SLOTS = 4  # up to so many, adding up rows is fastest,
 FEW_SLOTS_COMPILED = 8  # and up to so many in a compiled graph, but for its gradient
@@ -117,7 +116,7 @@ def _in_column_blocks(x: Tensor, weight: Tensor) -> Tensor:
         and outputs % blocks == 0
         and outputs // blocks >= BLOCK_COLUMNS
         # A graph of any number of rows would be compiled anew for few and for many, if it asked.
-        and statically_known_true(len(x) < FEW_ROWS)
+        and _surely_few(x)
     )
     if not pays:
         return x @ weight
@@ -125,10 +124,20 @@ def _in_column_blocks(x: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(x.expand(blocks, *x.shape), columns).transpose(0, 1).flatten(1)
 
 
-@torch.compiler.assume_constant_result
+def _surely_few(x: Tensor) -> bool:
+    """Whether a graph that is compiled knows that there are few rows."""
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # late: it is large
+
+    return bool(statically_known_true(len(x) < FEW_ROWS))
+
+
 def _threads() -> int:
     """How many can each have a product of their own, which MKL lets them."""
     return torch.get_num_threads() if torch.backends.mkl.is_available() else 1
+
+
+# As torch.compiler.assume_constant_result marks it, which imports Dynamo.
+_threads._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _widened(x: Tensor) -> Tensor:

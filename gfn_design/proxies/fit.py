@@ -83,10 +83,12 @@ def fit_proxy(
     data = data_of(measured, strands)
     some = compared_on(data)
     name, results = compare(models, some, lambda model, found: say(model, found, some))
-    if name == Mean.name:
+    beats = name != Mean.name
+    if not beats:
         name = _best_of_the_rest(results, measured, source, anyway)
     found, near = results[name], nearest_held_out(some)
     made, figures = _calibrated(found, results, near, some)
+    figures["beats_mean"] = float(beats)
     figures |= {"objects": float(len(data.values)), "groups": float(len(set(data.groups)))}
     second, judged = _second(name, some, measured, strands)
     about = About(

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_design.errors import InputError
-from gfn_design.files.measured import Kind, other_strand
+from gfn_design.files.measured import LETTERS, Kind, other_strand
 
 Counts = NDArray[np.uint8]
 SIZE = 2048  # of a molecule's counts, into which parts are folded
-LETTERS = {"DNA": "ACGT", "RNA": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 LONGEST_WORD = {"DNA": 5, "RNA": 5, "protein": 2}
 FARTHEST = {"DNA": 7, "RNA": 7, "protein": 4}  # letters between which pairs are counted
 GROUPS = ("KRH", "DE", "FWY", "AVILMC", "STNQ", "G", "P")  # of residues that are alike

@@ -145,8 +145,8 @@ class Gaussian:
 class Estimator:
     """A regressor with scikit-learn's methods `fit` and `predict`, on counts.
 
-    How unsure it is follows from its trees, if it has several that vote, or from how similar the
-    nearest measured object is.
+    How unsure it is follows from the trees of a forest, and of others from how similar the nearest
+    measured object is.
 
     Args:
         name: In a word or two.
@@ -166,7 +166,10 @@ class Estimator:
 
     @property
     def _votes(self) -> bool:
-        return isinstance(getattr(self.estimator, "estimators_", None), list)
+        """Whether it is the mean of its trees."""
+        from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
+
+        return isinstance(self.estimator, ExtraTreesRegressor | RandomForestRegressor)
 
     def predict(self, inputs: Inputs) -> Guess:
         rows = inputs.counts[:, self.used]

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
-from gfn_design.proxies.inputs import LETTERS, Inputs
+from gfn_design.files.measured import LETTERS
+from gfn_design.proxies.inputs import Inputs
 from gfn_design.proxies.models import NETWORKS, Floats, Guess, State
 
 MEMBERS = 4

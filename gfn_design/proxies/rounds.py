@@ -1,14 +1,16 @@
 """The next round: new measurements beside the old ones, and what was predicted of them."""
 
-import csv
 import math
 from pathlib import Path
 
 import numpy as np
 
 from gfn_design.errors import InputError
-from gfn_design.files.measured import Kind, Measured, Measurement, merged, strand_key
+from gfn_design.files.columns import one_word
+from gfn_design.files.measured import Measured, Measurement, merged, same_object
 from gfn_design.files.seals import SEALED, sealed_on
+from gfn_design.files.structures import parent_smiles
+from gfn_design.files.tables import read_table
 
 
 def appended(old: Measured, new: Measured, strands: str, path: Path) -> Measured:
@@ -33,8 +35,8 @@ def appended(old: Measured, new: Measured, strands: str, path: Path) -> Measured
     last = max((int(row.round) for row in old.rows if row.round.isdecimal()), default=1)
     rows = [row._replace(round=str(last + 1)) for row in new.rows]
     kept, more = merged([*old.rows, *rows], old.kind, strands)
-    known = {_key(row.text, old.kind, strands) for row in old.rows}
-    again = sum(_key(row.text, old.kind, strands) in known for row in rows)
+    known = {same_object(row.text, old.kind, strands) for row in old.rows}
+    again = sum(same_object(row.text, old.kind, strands) in known for row in rows)
     note = f"round {last + 1}: {len(rows):,} objects, {again:,} of which were measured before"
     return Measured(
         old.kind,
@@ -44,10 +46,6 @@ def appended(old: Measured, new: Measured, strands: str, path: Path) -> Measured
         [*new.notes, note, *more.notes],
         new.n_rows,
     )
-
-
-def _key(text: str, kind: Kind, strands: str) -> str:
-    return strand_key(text) if kind == "DNA" and strands == "both" else text
 
 
 def scored(folder: Path, new: Measured, strands: str) -> list[str]:
@@ -62,19 +60,29 @@ def scored(folder: Path, new: Measured, strands: str) -> list[str]:
         InputError: There are no such predictions, or they were changed.
     """
     day = sealed_on(folder)
-    with (folder / SEALED).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    name = next((c.removesuffix("_second") for c in rows[0] if c.endswith("_second")), None)
-    if not rows or name is None:
+    rows = read_table(folder / SEALED)
+    names = [c.removesuffix("_second") for c in (rows[0] if rows else ()) if c.endswith("_second")]
+    if not names:
         raise InputError(f"{folder / SEALED}: holds no predictions of a proxy")
+    wanted = one_word(new.quantity)
+    fit = [name for name in names if name == wanted] or [
+        name for name in names if name.startswith(f"{wanted}_")
+    ]
+    if len(fit) != 1:
+        raise InputError(
+            f"{folder / SEALED}: predicts {' and '.join(names)}, but what was measured is called "
+            f"{new.quantity}; convert it alike, by --to, or give its column the same name"
+        )
+    (name,) = fit
     predicted = {}
     for row in rows:
-        text = (row.get("smiles") or row.get("sequence") or "").removeprefix("'")
-        predicted[_canonical(text, new.kind, strands)] = row
+        text = row.get("smiles") or row.get("sequence") or ""
+        text = parent_smiles(text) if new.kind == "molecules" else text
+        predicted[same_object(text, new.kind, strands)] = row
     found: list[tuple[Measurement, dict[str, str]]] = [
         (it, predicted[key])
         for it in new.rows
-        if not it.limit and (key := _key(it.text, new.kind, strands)) in predicted
+        if not it.limit and (key := same_object(it.text, new.kind, strands)) in predicted
     ]
     lines = [f"predictions sealed on {day}: {len(found):,} of {len(predicted):,} were measured"]
     if not found:
@@ -96,12 +104,3 @@ def scored(folder: Path, new: Measured, strands: str) -> list[str]:
         f"{np.sqrt((error**2).mean()):.2f}; the best measured is {values.max():.2f}"
     )
     return lines
-
-
-def _canonical(text: str, kind: Kind, strands: str) -> str:
-    if kind != "molecules":
-        return _key(text, kind, strands)
-    from rdkit import Chem
-
-    molecule = Chem.MolFromSmiles(text)
-    return text if molecule is None else Chem.MolToSmiles(molecule)

@@ -95,10 +95,12 @@ def about_proxy(fitted: Fitted) -> list[str]:
     calibration = fitted.proxy.calibration
     exact = fitted.chosen.exact
     half = calibration.half_width(fitted.chosen.guess.spread[exact])
+    why = "the simplest within one standard error of the best"
+    if not it["beats_mean"]:
+        why = "the best, though the mean is within one standard error of it,"
     lines = [
-        f"taken: {about.model}, the simplest within one standard error of the best on held-out "
-        f"{kind}: R2 {it['r2']:.2f}, error {it['rmse']:.2f} beside {it['mean_rmse']:.2f} of the "
-        "mean",
+        f"taken: {about.model}, {why} on held-out {kind}: R2 {it['r2']:.2f}, error "
+        f"{it['rmse']:.2f} beside {it['mean_rmse']:.2f} of the mean",
         f"80 % intervals are about +-{np.median(half):.2f} wide on each side; calibrated on other "
         f"{kind}, they held {100 * it['coverage']:.0f} % of the measurements",
         f"domain: similarity of {fitted.proxy.edge:.2f} to a measured one, as nine of ten held-out "

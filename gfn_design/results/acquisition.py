@@ -1,23 +1,23 @@
 """Which designs to measure next: by what a proxy expects of them, and by how unsure it is."""
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gfn_design.errors import InputError
+from gfn_design.files.measured import same_object
 from gfn_design.proxies.inputs import Inputs, Reference
 from gfn_design.proxies.models import Floats, Gaussian
 from gfn_design.proxies.proxy import Proxy
-from gfn_design.results.candidates import Candidate
-from gfn_design.rewards.desirability import limits
+from gfn_design.results.candidates import Candidate, texts_of
+from gfn_design.rewards.proxy_values import Predictor
 
 if TYPE_CHECKING:
     from gfn_design.designer import Designer
 
-How = Literal["ucb", "ei", "thompson"]
+Acquisition = Literal["ucb", "ei", "thompson"]
 NAMES = {
     "ucb": "upper confidence bounds",
     "ei": "expected improvement",
@@ -28,15 +28,15 @@ TOO_ALIKE = 0.7  # similarity to a picked one, from which on a design is not pic
 
 
 def pick_to_measure(
-    candidates: list[Candidate], module: "Designer", n: int, how: How, seed: int = 0
+    candidates: list[Candidate], module: "Designer", n: int, how: Acquisition, seed: int = 0
 ) -> tuple[list[Candidate], str]:
     """Designs of which a measurement would be worth most, none almost like another.
 
-    Of designs that are as wanted and in the proxy's domain; if these are fewer than asked for, of
-    those with more than half of the score, or of all. With ``ucb`` the mean and one standard
-    deviation count; with ``ei`` by how much a measurement is expected to exceed the best one so far
-    (Jones et al. 1998); with ``thompson`` each is the best one of a possible truth, drawn from what
-    the proxy knows.
+    Of designs that were not measured yet, are as wanted and in the proxy's domain; if these are
+    fewer than asked for, of those with more than half of the score, or of all. With ``ucb`` the
+    mean and one standard deviation count; with ``ei`` by how much a measurement is expected to
+    exceed the best one so far (Jones et al. 1998); with ``thompson`` each is the best one of a
+    possible truth, drawn from what the proxy knows.
 
     Args:
         candidates: Best first.
@@ -49,19 +49,19 @@ def pick_to_measure(
         Those picked, best first by their score, and a sentence on them.
 
     Raises:
-        InputError: No proxy is asked, or there are no candidates.
+        InputError: No proxy is asked, it is not said whether more or less of what it predicts is
+            better, or there are no candidates that were not measured.
     """
-    if how not in get_args(How):
-        raise InputError(f"--pick_by must be distance, {', '.join(get_args(How))}, got '{how}'")
-    data = module.data
-    proxies: list[Proxy] = getattr(data, "proxies", [])
-    if not proxies:
-        raise InputError(f"--pick_by {how} needs a proxy among the terms; pick by distance")
+    proxy, _, _, sign = _who_says(module, how)
     if not candidates:
         raise InputError("--pick: there are no candidates to pick from; draw more by -n")
-    proxy = proxies[0]
-    sign = _direction(data, proxy)
-    some = _as_wanted_else(candidates, module, proxy, n)
+    new = _not_measured(candidates, proxy)
+    if not new:
+        raise InputError(
+            f"--pick_by {how}: all {len(candidates):,} candidates are measured already; draw more "
+            "by -n"
+        )
+    some = _as_wanted_else(new, module, proxy, n)
     texts = texts_of(some)
     counts = Inputs(proxy.about.kind, texts, proxy.about.strands).counts
     found = proxy.predict(texts)
@@ -92,17 +92,30 @@ def improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
     return deviation * (z * above + density)
 
 
-def _direction(data: object, proxy: Proxy) -> int:
-    """1 if more is wanted of what a proxy predicts, -1 if less."""
+def _who_says(module: "Designer", how: Acquisition) -> Predictor:
+    """The proxy that designs are picked by: the first of which more, or less, is wanted."""
+    if how not in get_args(Acquisition):
+        given = ", ".join(get_args(Acquisition))
+        raise InputError(f"--pick_by must be distance, {given}, got '{how}'")
+    predictors: list[Predictor] = getattr(module.data, "predictors", [])
+    if not predictors:
+        raise InputError(f"--pick_by {how} needs a proxy among the terms; pick by distance")
+    found = next((it for it in predictors if it.sign), None)
+    if found is None:
+        raise InputError(
+            f"--pick_by {how}: whether more or less of {predictors[0].proxy.about.quantity} is "
+            "better is not said; want '>= ...' or '<= ...' of it, or pick by distance"
+        )
+    return found
+
+
+def _not_measured(candidates: list[Candidate], proxy: Proxy) -> list[Candidate]:
+    """Those that a proxy has not learned from."""
     about = proxy.about
-    for term in getattr(data, "terms", ()):
-        if term.proxy is not None and term.use != "similarity":
-            low, high = limits(term.wanted() if hasattr(term, "wanted") else term.want)
-            if math.isfinite(low) != math.isfinite(high):
-                return 1 if math.isfinite(low) else -1
-    raise InputError(
-        f"whether more or less of {about.quantity} is better is not said; want '>= ...' or '<= ...'"
-    )
+    known = {same_object(text, about.kind, about.strands) for text in about.texts}
+    texts = texts_of(candidates)
+    keys = [same_object(text, about.kind, about.strands) for text in texts]
+    return [c for c, key in zip(candidates, keys, strict=True) if key not in known]
 
 
 def _as_wanted_else(
@@ -147,8 +160,3 @@ def _greedy(worth: Floats, counts: NDArray[np.uint8], n: int) -> list[int]:
         places.append(best)
         free[best] = False
     return places
-
-
-def texts_of(candidates: Sequence[Candidate]) -> list[str]:
-    """Candidates as proxies read them."""
-    return [c.smiles if c.smiles is not None else c.text for c in candidates]

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -46,6 +46,11 @@ class Candidate(NamedTuple):
     log_probability: float
     smiles: str | None = None
     path: str | None = None
+
+
+def texts_of(candidates: Sequence[Candidate]) -> list[str]:
+    """Candidates as proxies and scorers read them."""
+    return [c.smiles if c.smiles is not None else c.text for c in candidates]
 
 
 class _Drawn(NamedTuple):

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gfn_design.errors import InputError
-from gfn_design.proxies.proxy import Proxy
 from gfn_design.results.changes import change_of_sequences
 from gfn_design.results.drawings import drawn
 from gfn_design.rewards.desirability import desirability, limits
-from gfn_design.rewards.proxy_values import named
+from gfn_design.rewards.proxy_values import Predictor
 
 if TYPE_CHECKING:
     from gfn_design.data.base import DataModule
@@ -86,32 +85,31 @@ class Card(NamedTuple):
 def wishes_of(data: "DataModule") -> list[Wish]:
     """What a reward asks for, term by term; none if it is made otherwise."""
     titles, terms = getattr(data, "titles", []), getattr(data, "terms", [])
-    wants = [term.wanted() if hasattr(term, "wanted") else term.want for term in terms]
-    return [Wish(title, want) for title, want in zip(titles, wants, strict=True)]
+    return [Wish(title, term.wanted()) for title, term in zip(titles, terms, strict=True)]
 
 
 def text_of(row: Cells) -> str:
     """The SMILES or the sequence of a row."""
-    text = row.get("smiles") or row.get("sequence") or row.get("object") or ""
-    return text.removeprefix("'")
+    return row.get("smiles") or row.get("sequence") or row.get("object") or ""
 
 
 def cards_of(
-    rows: Sequence[Cells], wishes: Sequence[Wish], proxies: Sequence[Proxy], symbols: bool
+    rows: Sequence[Cells], wishes: Sequence[Wish], predictors: Sequence[Predictor], symbols: bool
 ) -> list[Card]:
     """A card for each row of ``candidates.csv``, with what its first proxy finds nearest."""
     nearest: list[str | None] = [None] * len(rows)
-    if proxies and rows:
-        places = proxies[0].predict([text_of(row) for row in rows]).nearest.tolist()
-        nearest = [proxies[0].about.texts[place] for place in places]
+    if predictors and rows:
+        proxy = predictors[0].proxy
+        places = proxy.predict([text_of(row) for row in rows]).nearest.tolist()
+        nearest = [proxy.about.texts[place] for place in places]
     pairs = zip(rows, nearest, strict=True)
-    return [card_of(row, wishes, proxies, symbols, other) for row, other in pairs]
+    return [card_of(row, wishes, predictors, symbols, other) for row, other in pairs]
 
 
 def card_of(
     row: Cells,
     wishes: Sequence[Wish],
-    proxies: Sequence[Proxy],
+    predictors: Sequence[Predictor],
     symbols: bool,
     other: str | None = None,
 ) -> Card:
@@ -120,21 +118,20 @@ def card_of(
     Args:
         row: Its cells by column.
         wishes: Of the reward.
-        proxies: That were asked.
+        predictors: That were asked.
         symbols: Whether designs are sequences.
         other: The measured object nearest to it, None without one.
     """
     text = text_of(row)
     expected = nearest = change = ""
-    if proxies:
-        name = named(proxies[0])
+    if predictors and f"{predictors[0].name}_second" in row:
+        name = predictors[0].name
         expected = (
             f"{name} {row[name]}, from {row[f'{name}_low']} to {row[f'{name}_high']} (80 %); "
             f"second opinion {row[f'{name}_second']}"
         )
-        label = row[f"{name}_nearest"].removeprefix("'")
-        nearest = f"{label}, measured {row[f'{name}_nearest_measured'].removeprefix(chr(39))}"
-        nearest += f", similarity {row[f'{name}_similarity']}"
+        label, measured = row[f"{name}_nearest"], row[f"{name}_nearest_measured"]
+        nearest = f"{label}, measured {measured}, similarity {row[f'{name}_similarity']}"
     picture = nearest_picture = ""
     letters: list[tuple[str, bool]] = []
     if row.get("smiles"):
@@ -154,7 +151,7 @@ def card_of(
         nearest_picture,
         change,
         row.get("alerts", ""),
-        row.get("path", "").removeprefix("'"),
+        row.get("path", ""),
     )
 
 

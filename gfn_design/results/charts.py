@@ -91,7 +91,7 @@ def map_of(
 
 
 def opinions(
-    first: Sequence[float], second: Sequence[float], wanted: float | None, name: str
+    first: Sequence[float], second: Sequence[float], wanted: float | None, name: str, sign: int
 ) -> Chart:
     """What both models expect of each design."""
     ax = axes(4.6, 3.6)
@@ -103,7 +103,8 @@ def opinions(
         ax.axhline(wanted, color="k", lw=0.8, ls="--")
     ax.set(xlabel=f"{name}, by the proxy", ylabel=f"{name}, by the second model")
     _plain(ax)
-    both = "" if wanted is None else ", and above and right of the dashed lines both want it"
+    where = "below and left" if sign < 0 else "above and right"
+    both = "" if wanted is None else f", and {where} of the dashed lines both have what is wanted"
     words = f"Near the line both models agree{both}."
     return Chart(embedded(svg_of(ax)), "Two opinions on what was picked", words)
 

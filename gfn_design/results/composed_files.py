@@ -34,10 +34,11 @@ def write_composed(found: Composed, first: "Designer", second: "Designer", path:
     some = found.objects[list(place.values())]
     names, rewards = list(place), [m.log_reward(some).tolist() for m in (first, second)]
     order = sorted(range(len(names)), key=lambda i: (-(rewards[0][i] + rewards[1][i]), names[i]))
+    shown = environment.smiles(some) if environment.molecules else names
     share = found.share[list(place.values())].tolist()
     columns = {
         "smiles" if environment.molecules else "sequence" if environment.symbols else "object": [
-            names[i] for i in order
+            shown[i] for i in order
         ],
         "log_reward_A": [f"{rewards[0][i]:.5g}" for i in order],
         "log_reward_B": [f"{rewards[1][i]:.5g}" for i in order],

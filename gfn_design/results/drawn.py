@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gfn_design.errors import InputError
-from gfn_design.results.candidates import Draw
+from gfn_design.results.candidates import Draw, texts_of
 
 if TYPE_CHECKING:
     from gfn_design.designer import Designer
@@ -20,8 +20,9 @@ class Funnel(NamedTuple):
         draws: How many objects were drawn, in all.
         valid: How many of these the environment does not reject.
         distinct: How many of them were kept as distinct.
-        in_domain: Of these, similar enough to measured ones for a proxy; None without one.
-        as_wanted: Of these, how many are as wanted in all terms; None if nothing says what is.
+        in_domain: Of the distinct ones, similar enough to measured ones for a proxy; None without
+            one.
+        as_wanted: Of the distinct ones, as wanted in all terms; None if nothing says what is.
         picked: How many were written.
         seed: Of the draws.
         scores: Of all distinct ones, best first.
@@ -56,16 +57,16 @@ class Funnel(NamedTuple):
         """
         environment, data = module.environment, module.data
         candidates, draws, rejected = drawn
-        texts = [c.smiles if c.smiles is not None else c.text for c in candidates]
+        texts = texts_of(candidates)
         inside = wanted = None
         if candidates:
             objects = environment.encode([c.text for c in candidates]).to(module.device)
             good = data.as_wanted(environment, objects)
             wanted = None if good is None else int(good.sum())
-        proxies = getattr(data, "proxies", [])
-        if proxies and texts:
-            near = proxies[0].predict(texts).similarity
-            inside = int((near >= proxies[0].edge).sum())
+        predictors = getattr(data, "predictors", [])
+        if predictors and texts:
+            proxy = predictors[0].proxy
+            inside = int((proxy.predict(texts).similarity >= proxy.edge).sum())
         scores = [c.score for c in candidates]
         return cls(
             draws, draws - rejected, len(candidates), inside, wanted, picked, seed, scores, texts

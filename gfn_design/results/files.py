@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 from gfn_design.results.candidates import Candidate, smiles_of
 from gfn_design.results.changes import change_of_molecules, change_of_sequences
 from gfn_design.results.drawn import FILE, Funnel
-from gfn_design.rewards.proxy_values import named
 
 PICTURED = 24  # molecules in a picture, at most
 CAPTIONED = 2  # terms below each, at most
@@ -57,7 +56,7 @@ def write_candidates(
         if funnel is not None:
             files.append(part / FILE)
             funnel.write(files[-1])
-            if getattr(module.data, "proxies", []):
+            if getattr(module.data, "predictors", []):
                 files.append(write_seal(part))
     return [folder / file.name for file in files]
 
@@ -105,10 +104,10 @@ def write_into(
 def changes(module: "Designer", texts: list[str]) -> dict[str, list[str]]:
     """What designs have in place of what the measured object nearest to them has, as columns."""
     found: dict[str, list[str]] = {}
-    for proxy in getattr(module.data, "proxies", []):
+    for proxy, _, name, _ in getattr(module.data, "predictors", []):
         nearest = proxy.predict(texts).nearest.tolist() if texts else []
         others = [proxy.about.texts[i] for i in nearest]
-        column = f"{named(proxy)}_change"
+        column = f"{name}_change"
         if proxy.about.kind == "molecules":
             from rdkit.Chem import MolFromSmiles
 

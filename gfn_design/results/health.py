@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from gfn_design.rewards.proxy_values import Predictor
+
 State = Literal["good", "watch", "bad"]
 Rows = Sequence[Mapping[str, float]]
 
@@ -31,7 +33,11 @@ def series(rows: Rows, name: str) -> list[tuple[float, float]]:
 
 
 def findings(
-    rows: Rows, effective: float | None, draws_distinct: float, proxy: Sequence[tuple[str, float]]
+    rows: Rows,
+    effective: float | None,
+    draws_distinct: float,
+    predictors: Sequence[Predictor],
+    rises: bool = True,
 ) -> list[Finding]:
     """All that can be said of a run.
 
@@ -40,16 +46,17 @@ def findings(
         effective: The share of fresh samples that they are worth, weighted as the target would
             have them; None where weights are not known.
         draws_distinct: The share of fresh draws that are distinct.
-        proxy: Of each proxy its name and its error on held-out groups.
+        predictors: That the reward asks.
+        rises: Whether the score is what a run raises; what learns from a library does not.
     """
     found = [
-        _reward(rows),
+        _reward(rows) if rises else None,
         _distance(rows),
         _log_z(rows),
         _effective(effective),
         _distinct(draws_distinct),
         _floored(rows),
-        *(_second(rows, name, error) for name, error in proxy),
+        *(_second(rows, predictor) for predictor in predictors),
     ]
     return [it for it in found if it is not None]
 
@@ -79,10 +86,11 @@ def _reward(rows: Rows) -> Finding | None:
     first, last, best = curve[0][1], curve[-1][1], max(y for _, y in curve)
     what = "the score of what is built" if name == "mean_score" else "the reward"
     words = f"On average it went from {first:.3g} to {last:.3g}."
-    if last <= first * 1.02 + 1e-12:
+    lowest = min(y for _, y in curve)
+    if last - first <= 0.02 * max(abs(first), best - lowest) + 1e-12:
         remedy = "Train longer, lower data.exponent, or lower model.optimiser.lr."
         return Finding("bad", what, f"{words} It does not rise.", remedy)
-    if last < 0.8 * best:
+    if best - last > 0.2 * (best - min(first, 0.0)):
         remedy = "Lower model.optimiser.lr; a smaller step keeps what was found."
         return Finding("watch", what, f"{words} It was {best:.3g} before.", remedy)
     return Finding("good", what, words)
@@ -152,17 +160,19 @@ def _floored(rows: Rows) -> Finding | None:
     return Finding(state, "rewards at the floor", words, remedy)
 
 
-def _second(rows: Rows, name: str, error: float) -> Finding | None:
+def _second(rows: Rows, predictor: Predictor) -> Finding | None:
+    proxy, _, name, sign = predictor
     first, second = series(rows, name), series(rows, f"{name}_second")
     if not first or not second:
         return None
     begin, end = first[0][1] - second[0][1], first[-1][1] - second[-1][1]
+    away = sign * (end - begin) if sign else abs(end) - abs(begin)
     words = (
         f"Of what is built the proxy expects {first[-1][1]:.2f}, its second model, which nothing "
         f"is designed by, {second[-1][1]:.2f}; in the beginning {first[0][1]:.2f} and "
         f"{second[0][1]:.2f}."
     )
-    apart = (end - begin) / error
+    apart = away / proxy.about.figures["rmse"]
     state: State = "good" if apart < 0.75 else "watch" if apart < 1.5 else "bad"
     remedy = "Keep to the domain (domain: true, use: bound), or measure some of these." * (
         state != "good"

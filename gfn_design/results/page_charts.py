@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from gfn_design.proxies.inputs import Inputs
 from gfn_design.proxies.proxy import Proxy
 from gfn_design.results import charts, sequence_plots
-from gfn_design.results.cards import Cells, Wish
+from gfn_design.results.cards import Cells, Wish, text_of
 from gfn_design.results.charts import Chart
 from gfn_design.results.drawn import Funnel
 from gfn_design.results.health import Rows, series
-from gfn_design.rewards.proxy_values import named
+from gfn_design.rewards.proxy_values import Predictor
 
 if TYPE_CHECKING:
     from gfn_design.designer import Designer
@@ -30,7 +30,7 @@ def charts_of(
     rows: Rows,
     cells: Sequence[Cells],
     funnel: Funnel | None,
-    proxies: Sequence[Proxy],
+    predictors: Sequence[Predictor],
     wishes: Sequence[Wish],
 ) -> list[Chart]:
     """All charts that a run has numbers for.
@@ -39,7 +39,7 @@ def charts_of(
         rows: Of its log.
         cells: Of the designs.
         funnel: What they were chosen from.
-        proxies: That the reward asks.
+        predictors: That the reward asks.
         wishes: Of the reward.
     """
     found = []
@@ -47,29 +47,31 @@ def charts_of(
         curve = series(rows, name)
         if len(curve) > 1:
             found.append(charts.curves({name: curve}, title, words, label, good))
-    for proxy in proxies:
-        found += _of_proxy(proxy, rows, cells, funnel, wishes)
+    for predictor in predictors:
+        found += _of_proxy(predictor, rows, cells, funnel, wishes)
     return found
 
 
 def _of_proxy(
-    proxy: Proxy,
+    predictor: Predictor,
     rows: Rows,
     cells: Sequence[Cells],
     funnel: Funnel | None,
     wishes: Sequence[Wish],
 ) -> list[Chart]:
-    name, about = named(proxy), proxy.about
-    found = []
+    proxy, _, name, sign = predictor
+    about, found = proxy.about, []
     lines = {"proxy": series(rows, name), "second model": series(rows, f"{name}_second")}
     if all(len(line) > 1 for line in lines.values()):
-        words = "Both rise together; a proxy that is gamed rises alone."
+        way = {1: "rise", -1: "fall", 0: "move"}[sign]
+        words = f"Both {way} together; a proxy that is gamed {way}s alone."
         found.append(charts.curves(lines, f"{name} of what is built", words, name))
     titles = [f"{name}_{use}" if use != "mean" else name for use in ("low", "mean", "high")]
     bound = next((wish.bound for wish in wishes if wish.title in titles), None)
-    first, second = ([float(row[x]) for row in cells] for x in (name, f"{name}_second"))
+    told = [row for row in cells if f"{name}_second" in row]
+    first, second = ([float(row[x]) for row in told] for x in (name, f"{name}_second"))
     if first:
-        found.append(charts.opinions(first, second, bound, name))
+        found.append(charts.opinions(first, second, bound, name, sign))
     groups: dict[str, Sequence[float]] = {"measured": about.values}
     drawn = Inputs(about.kind, funnel.texts[:: 1 + len(funnel.texts) // MOST] if funnel else [])
     if len(drawn):
@@ -85,7 +87,7 @@ def _of_proxy(
 def _map(proxy: Proxy, drawn: list[str], cells: Sequence[Cells]) -> Chart:
     about = proxy.about
     some = about.texts[:: 1 + len(about.texts) // MOST]
-    picked = [(row.get("smiles") or row["sequence"]).removeprefix("'") for row in cells[:MOST]]
+    picked = [text_of(row) for row in cells[:MOST]]
     parts = [Inputs(about.kind, texts, about.strands).counts for texts in (some, drawn, picked)]
     words = (
         "Each point is an object, alike ones lie together: designs among measured ones are known "
@@ -101,7 +103,7 @@ def logo_of(cells: Sequence[Cells], module: "Designer") -> str:
         return ""
     from gfn_design.results.candidates import Candidate
 
-    texts = [row["sequence"].removeprefix("'") for row in cells]
+    texts = [text_of(row) for row in cells]
     candidates = [Candidate(i, text, 0.0, 0.0, 0.0, 1, 0.0) for i, text in enumerate(texts, 1)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # logomaker's own use of pandas

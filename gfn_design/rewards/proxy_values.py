@@ -1,23 +1,40 @@
 """What proxies say of texts, as rewards ask: bounds, similarities, second opinions."""
 
+import hashlib
 import math
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gfn_design.errors import InputError
-from gfn_design.proxies.inputs import LETTERS
+from gfn_design.files.columns import one_word
+from gfn_design.files.measured import LETTERS
 from gfn_design.proxies.proxy import Proxy, load_proxy
 from gfn_design.rewards.desirability import limits
 
-Use = Literal["low", "mean", "high", "similarity"]
-Asked = Literal["bound", "low", "mean", "high", "similarity"]
+Number = Literal["low", "mean", "high", "similarity"]
+Use = Literal["bound", "low", "mean", "high", "similarity"]
 FALL = 4  # a similarity that is lower by a quarter of the edge counts half
+
+
+class Predictor(NamedTuple):
+    """A proxy that terms ask.
+
+    Attributes:
+        proxy: The model of measurements.
+        path: Its file.
+        name: What it predicts is called in files, as one word; no two are called the same.
+        sign: 1 if more of it is wanted, -1 if less, 0 if neither.
+    """
+
+    proxy: Proxy
+    path: str
+    name: str
+    sign: int
 
 
 class ProxyValues:
@@ -32,10 +49,10 @@ class ProxyValues:
         InputError: There is no such proxy, or it knows no such number.
     """
 
-    def __init__(self, path: str, uses: Sequence[Use]) -> None:
+    def __init__(self, path: str, uses: Sequence[Number]) -> None:
         for use in uses:
-            if use not in get_args(Use):
-                raise InputError(f"use must be one of {', '.join(get_args(Use))}, got '{use}'")
+            if use not in get_args(Number):
+                raise InputError(f"use must be one of {', '.join(get_args(Number))}, got '{use}'")
         self.path, self.uses = path, tuple(uses)
         self.proxy = opened(path)
 
@@ -48,7 +65,7 @@ class ProxyValues:
         return [list(row) for row in zip(*columns, strict=True)]
 
 
-def use_of(asked: Asked, want: str) -> Use:
+def use_of(asked: Use, want: str) -> Number:
     """Which number of a proxy is meant: its ``bound`` is the cautious end of the interval.
 
     The lower one where more is wanted, the upper one where less is, the mean of a range.
@@ -56,8 +73,8 @@ def use_of(asked: Asked, want: str) -> Use:
     Raises:
         InputError: There is no such number.
     """
-    if asked not in get_args(Asked):
-        raise InputError(f"use must be one of {', '.join(get_args(Asked))}, got '{asked}'")
+    if asked not in get_args(Use):
+        raise InputError(f"use must be one of {', '.join(get_args(Use))}, got '{asked}'")
     if asked != "bound":
         return asked
     low, high = limits(want)
@@ -72,6 +89,16 @@ def opened(path: str) -> Proxy:
     return _opened(path, changed)
 
 
+def digest_of(path: str) -> str:
+    """The SHA-256 of a proxy's file, which is found once while it stays as it is."""
+    return _digest(path, Path(path).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _digest(path: str, _changed: int) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
 @lru_cache(maxsize=8)
 def _opened(path: str, _changed: int) -> Proxy:
     return load_proxy(Path(path))
@@ -79,17 +106,12 @@ def _opened(path: str, _changed: int) -> Proxy:
 
 def quantity_of(path: str) -> str:
     """What a proxy predicts, as one word."""
-    return named(opened(path))
+    return one_word(opened(path).about.quantity)
 
 
-def named(proxy: Proxy) -> str:
-    """The quantity of a proxy, as one word."""
-    return re.sub(r"\W+", "_", proxy.about.quantity).strip("_") or "proxy"
-
-
-def column_of(path: str, use: str) -> str:
+def column_of(name: str, use: str) -> str:
     """What a number of a proxy is called: ``pIC50``, ``pIC50_low``, ``pIC50_similarity``."""
-    return quantity_of(path) + ("" if use == "mean" else f"_{use}")
+    return name + ("" if use == "mean" else f"_{use}")
 
 
 def wanted_similarity(path: str) -> str:
@@ -110,12 +132,18 @@ def check_kind(path: str, kind: str, what: str) -> None:
         InputError: It knows others.
     """
     own = opened(path).about.kind
-    own_letters = LETTERS.get(own, own)
-    if set(own_letters) != set(kind) if own != "molecules" else kind != "molecules":
+    letters, nucleic = set(kind), set("ACGTU")
+    if own == "molecules" or kind == "molecules":
+        fits = own == kind
+    elif own == "protein":  # some residues may be left out
+        fits = letters <= set(LETTERS[own]) and not letters <= nucleic
+    else:
+        fits = letters == set(LETTERS[own])
+    if not fits:
         raise InputError(f"{path}: is a proxy of {own}, but what is built is {what}")
 
 
-def more_columns(proxy: Proxy, texts: Sequence[str]) -> dict[str, list[str]]:
+def more_columns(predictor: Predictor, texts: Sequence[str]) -> dict[str, list[str]]:
     """What else a file says of objects that a proxy was asked of, as columns.
 
     The prediction with its interval, the second opinion, and the nearest measured object, by name
@@ -123,7 +151,8 @@ def more_columns(proxy: Proxy, texts: Sequence[str]) -> dict[str, list[str]]:
     """
     if not texts:
         return {}
-    name, about, found = named(proxy), proxy.about, proxy.predict(texts)
+    proxy, name = predictor.proxy, predictor.name
+    about, found = proxy.about, proxy.predict(texts)
     sign = {-1: "<", 0: "", 1: ">"}
     nearest = [f"{sign[about.limits[i]]}{about.values[i]:.4g}" for i in found.nearest.tolist()]
 
@@ -141,7 +170,7 @@ def more_columns(proxy: Proxy, texts: Sequence[str]) -> dict[str, list[str]]:
     }
 
 
-def means(proxy: Proxy, texts: Sequence[str], weights: Sequence[float]) -> dict[str, float]:
+def means(predictor: Predictor, texts: Sequence[str], weights: Sequence[float]) -> dict[str, float]:
     """Of many objects, weighted: what both models expect, and how near the data they are.
 
     Returns:
@@ -149,7 +178,8 @@ def means(proxy: Proxy, texts: Sequence[str], weights: Sequence[float]) -> dict[
         that are similar enough to a measured one.
     """
     weight = np.asarray(weights) / np.sum(weights)
-    name, found = named(proxy), proxy.predict(texts)
+    proxy, name = predictor.proxy, predictor.name
+    found = proxy.predict(texts)
     return {
         name: float(found.mean @ weight),
         f"{name}_second": float(proxy.second_opinion(texts) @ weight),

@@ -13,6 +13,7 @@ from gfn_design.errors import InputError
 from gfn_design.rewards.desirability import combined, desirability, multiplied
 from gfn_design.rewards.levels import Levels
 from gfn_design.rewards.scorer import Scorer
+from gfn_design.untraced import untraced
 
 
 class SequenceScore(nn.Module):
@@ -124,7 +125,7 @@ class Asked(nn.Module):
         super().__init__()
         self.scorer, self.write, self.which = scorer, write, which
 
-    @torch.compiler.disable(reason="this score is found in Python")
+    @untraced("this score is found in Python")
     def forward(self, objects: Tensor) -> Tensor:
         rows = self.scorer(self.write(objects))
         scores = [math.nan if row is None else row[self.which] for row in rows]

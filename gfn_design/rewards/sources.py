@@ -49,7 +49,7 @@ def importable(function: Any) -> tuple[str, dict[str, Any]]:
 def content_of(what: str, arguments: dict[str, Any] | None = None) -> str:
     """Who scores, by content: a function with its file, or a command with the files it names."""
     names = [what, *_words(what), *re.split(r"[\s:]+", what), what.rpartition(":")[0]]
-    files = [Path(name) for name in dict.fromkeys(names) if _is_file(name)]
+    files = [Path(name) for name in dict.fromkeys(names) if is_file(name)]
     words = [what, *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)]
     words.append(repr(sorted((arguments or {}).items())))
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
@@ -62,7 +62,8 @@ def _words(command: str) -> list[str]:
         return []
 
 
-def _is_file(name: str) -> bool:
+def is_file(name: str) -> bool:
+    """Whether a text is the path of a file, and not too long to be one."""
     with suppress(OSError, ValueError):
         return Path(name).is_file()
     return False

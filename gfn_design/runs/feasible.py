@@ -180,7 +180,7 @@ def _nearest(environment: Environment, data: DataModule) -> str:
             return ""
         (number,) = log_sums(automaton, [np.where(automaton.all_hit, 0.0, -np.inf)])
         if number > -math.inf:
-            wishes = " and ".join(looser.wishes())
+            wishes = " and ".join(map(" ".join, looser.wishes()))
             return f"; loosened alike, {wishes} would be met by {_power(number)}"
     return ""
 

@@ -15,12 +15,15 @@ import torch
 
 from gfn_design.errors import InputError
 from gfn_design.files.run_folder import CHECKPOINT, CONFIG, LOG
+from gfn_design.files.tables import read_table
 from gfn_design.proxies.proxy import Proxy
 from gfn_design.results.cards import Card, Wish, cards_of, wishes_of
 from gfn_design.results.charts import Chart
 from gfn_design.results.citations import citations
 from gfn_design.results.drawn import FILE, Funnel, read_funnel
 from gfn_design.results.health import Finding, findings, verdict
+from gfn_design.rewards.proxy_values import Predictor
+from gfn_design.rewards.sources import is_file
 from gfn_design.runs.run import Run
 from gfn_design.sampling.noise import CANDIDATES
 from gfn_design.sampling.seen_objects import object_keys
@@ -85,15 +88,16 @@ def designs_of(run: Path, designs: Path | None) -> Path:
 def page_of(run: Run, designs: Path) -> Page:
     """Gather what a page says of a run and of some designs of it."""
     module, data = run.module, run.module.data
-    proxies: list[Proxy] = getattr(data, "proxies", [])
+    predictors: list[Predictor] = getattr(data, "predictors", [])
+    proxies = [predictor.proxy for predictor in predictors]
     rows = log_of(run.folder)
-    cells = list(_table(designs / "candidates.csv"))
+    cells = read_table(designs / "candidates.csv")
     funnel = read_funnel(designs)
     wishes = wishes_of(data)
     symbols = module.environment.lettered
     effective, distinct = sampled(run)
-    errors = [(_name(proxy), proxy.about.figures["rmse"]) for proxy in proxies]
-    found = findings(rows, effective, distinct, errors)
+    rises = not module.objective.from_library
+    found = findings(rows, effective, distinct, predictors, rises)
     state, words = verdict(found)
     from gfn_design.results.page_charts import charts_of, logo_of
 
@@ -107,9 +111,9 @@ def page_of(run: Run, designs: Path) -> Page:
         verdict=words,
         findings=found,
         funnel=_funnel(funnel, len(cells)),
-        cards=cards_of(shown, wishes, proxies, symbols),
+        cards=cards_of(shown, wishes, predictors, symbols),
         logo=logo_of(cells, module),
-        charts=charts_of(rows, cells, funnel, proxies, wishes),
+        charts=charts_of(rows, cells, funnel, predictors, wishes),
         proxies=[_proxy(proxy) for proxy in proxies],
         facts=dict(_facts(run, designs, funnel)),
         config=(run.folder / CONFIG).read_text("utf-8"),
@@ -123,11 +127,6 @@ def log_of(folder: Path) -> list[dict[str, float]]:
         return []
     with (folder / LOG).open(newline="", encoding="utf-8") as file:
         return [{k: float(v) for k, v in row.items() if k and v} for row in csv.DictReader(file)]
-
-
-def _table(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        yield from csv.DictReader(file)
 
 
 @torch.no_grad()
@@ -161,7 +160,7 @@ def _asked(run: Run, rows: list[dict[str, float]]) -> dict[str, str]:
 
 
 def _funnel(funnel: Funnel | None, written: int) -> dict[str, int]:
-    """Numbers that fall from step to step."""
+    """How many there were at each step; in the domain and as wanted are of all distinct ones."""
     if funnel is None:
         return {"designs": written}
     steps = {
@@ -173,12 +172,6 @@ def _funnel(funnel: Funnel | None, written: int) -> dict[str, int]:
         "shown" if funnel.picked == funnel.distinct else "picked": funnel.picked,
     }
     return {name: number for name, number in steps.items() if number is not None}
-
-
-def _name(proxy: Proxy) -> str:
-    from gfn_design.rewards.proxy_values import named
-
-    return named(proxy)
 
 
 def _proxy(proxy: Proxy) -> dict[str, str]:
@@ -223,9 +216,9 @@ def _files(value: Any) -> Iterator[Path]:
         for item in value:
             yield from _files(item)
     elif isinstance(value, str):
-        path = Path(re.sub(r":\w+$", "", value))
-        if "." in value and len(value) < 4096 and path.is_file():
-            yield path
+        text = re.sub(r":\w+$", "", value)
+        if "." in value and is_file(text):
+            yield Path(text)
 
 
 def write_page(page: Page, path: Path) -> None:

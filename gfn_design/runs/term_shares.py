@@ -11,9 +11,8 @@ from torch import Tensor
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment
 from gfn_design.evaluation.by_chance import Chance
-from gfn_design.proxies.proxy import Proxy
 from gfn_design.rewards.desirability import limits
-from gfn_design.rewards.proxy_values import named
+from gfn_design.rewards.proxy_values import Predictor
 
 
 def by_term(drawn: Chance, environment: Environment, data: DataModule) -> Iterator[str]:
@@ -27,8 +26,8 @@ def by_term(drawn: Chance, environment: Environment, data: DataModule) -> Iterat
     values = data.term_values(environment, drawn.objects)
     if values is None:
         return
-    for wish, column in zip(data.wishes(), values.cpu().unbind(1), strict=True):
-        title, _, want = wish.partition(" ")
+    for (title, want), column in zip(data.wishes(), values.cpu().unbind(1), strict=True):
+        wish = f"{title} {want}"
         low, high = limits(want)
         met = (column >= low) & (column <= high)
         if met.any():
@@ -37,7 +36,7 @@ def by_term(drawn: Chance, environment: Environment, data: DataModule) -> Iterat
         best = _nearest(column[column.isfinite()], low, high)
         yield (
             f"  {wish}: none of the {len(column):,}; the nearest has {best:.4g}"
-            f"{_of_measured(getattr(data, 'proxies', []), title, low, high)}"
+            f"{_of_measured(getattr(data, 'predictors', []), title, low, high)}"
         )
 
 
@@ -49,10 +48,10 @@ def _nearest(column: Tensor, low: float, high: float) -> float:
     return float(column[off.argmin()])
 
 
-def _of_measured(proxies: Sequence[Proxy], title: str, low: float, high: float) -> str:
+def _of_measured(predictors: Sequence[Predictor], title: str, low: float, high: float) -> str:
     """How many of the measured objects of a proxy are in a range, if the wish is about it."""
-    for proxy in proxies:
-        if re.fullmatch(rf"{re.escape(named(proxy))}(_low|_high)?", title):
+    for proxy, _, name, _ in predictors:
+        if re.fullmatch(rf"{re.escape(name)}(_low|_high)?", title):
             about = proxy.about
             exact = np.array(about.limits) == 0
             values = np.array(about.values)[exact]

@@ -102,7 +102,7 @@ def _keep_the_good(folder: Path, module: GFlowNet, trainer: Trainer) -> None:
     """Go back to before a run gamed its proxy, if it did."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     guard = next((it for it in callbacks if isinstance(it, Guard)), None)
-    if guard is None or not guard.good.exists():
+    if guard is None:
         return
     if guard.reason is not None:
         content = load_checkpoint(guard.good)
@@ -114,7 +114,7 @@ def _keep_the_good(folder: Path, module: GFlowNet, trainer: Trainer) -> None:
             "of its domain (domain: true, use: bound), or measure some of what was built since. A "
             "smaller evaluate_every looks more often; guard: false trains on all the same"
         )
-    guard.good.unlink()
+    guard.good.unlink(missing_ok=True)
 
 
 def _claim(folder: Path, stack: ExitStack) -> None:

@@ -20,7 +20,7 @@ class Conditions:
     Args:
         exponent: From..to, as ``1..16``, drawn evenly on a logarithmic scale.
         weights: Of terms of the reward by their titles, from..to, drawn evenly; as many times the
-            weight that the term has.
+            weight that the term has, 1 among them.
         knots: At how many values of each the network answers by itself; between them it is
             interpolated.
     """
@@ -39,6 +39,14 @@ class Conditions:
                 raise InputError(
                     f"conditions.{name} must go from a number to a larger one, both "
                     f"{'positive' if name == 'exponent' else 'not negative'}, got {low:g}..{high:g}"
+                )
+
+        for name in self.weights:
+            low, high = self.ranges[name]
+            if not low <= 1 <= high:
+                raise InputError(
+                    f"conditions.weights.{name} are times the weight that the term has: it must "
+                    f"hold 1, as 0.5..2 does, got {low:g}..{high:g}"
                 )
 
     @property

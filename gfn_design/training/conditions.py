@@ -51,6 +51,8 @@ class ConditionedEngine(EngineWithExtras):
         super().__init__(parts)
         assert parts.log_z_at is not None
         self.log_z_at, self.conditions = parts.log_z_at, parts.log_z_at.conditions
+        if parts.objective.value_kind == "flow":  # which knows log Z by the source's flow
+            self.log_z_at.at_knots.requires_grad_(False)
 
     def noise(self, numbers: Randomness, nth: int, size: int, replayed: int = 0) -> Noise:
         drawn = super().noise(numbers, nth, size, replayed)
@@ -75,7 +77,7 @@ class ConditionedEngine(EngineWithExtras):
         at = PolicyAt(policy, self.conditions.mix(batch.settings))
         now = self.log_probabilities(at, batch.drawn, objective.needs_policy)
         own: Losses = {}
-        if objective.value_kind != "flow":  # which knows log Z by the source's flow
+        if self.log_z_at.at_knots.requires_grad:
             # log Z stands against log R in every objective: what it is more, log R is less.
             more = self.log_z_at(batch.settings)
             now = now._replace(log_reward=now.log_reward - more.detach())

@@ -13,6 +13,7 @@ from gfn_design.objectives.base import Objective
 from gfn_design.ranks import together, world
 from gfn_design.rewards.reward import Reward
 from gfn_design.sampling.log_probabilities import StepLogProbs
+from gfn_design.untraced import untraced
 
 _log = logging.getLogger(__name__)
 WARNED_SHARE = 0.1  # of a batch
@@ -120,12 +121,12 @@ def _asked(reward: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
     return _asked_together(reward, states) if world() > 1 else reward(states)
 
 
-@torch.compiler.disable(reason="ranks talk to each other")
+@untraced("ranks talk to each other")
 def _asked_together(reward: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
     return together(lambda: reward(states))
 
 
-@torch.compiler.disable(reason="objects are weighed in Python")
+@untraced("objects are weighed in Python")
 def log_weight_of(environment: Environment, objects: Tensor) -> Tensor:
     """What the environment adds to log R of objects, in nats: ``float64[batch]``.
 

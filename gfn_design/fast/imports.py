@@ -1,0 +1,137 @@
+"""Lightning without what it brings along and training does not use.
+
+Lightning imports torchmetrics, which imports matplotlib and SciPy's signal processing, and it
+imports torch's tracer, Dynamo, to ask whether a model is one that it compiled. That takes two of
+the three seconds until a command begins, so commands import Lightning with something in the places
+of these three, and take it away again: whoever imports them later gets them as they are.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+
+class _Later(ModuleType):
+    """A module that is imported when something in it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self.__name__), name)
+
+
+class _OfDynamo(type):
+    """What Dynamo compiled is an instance of this class, as it is of Dynamo's own."""
+
+    def __instancecheck__(cls, thing: object) -> bool:
+        dynamo = sys.modules.get("torch._dynamo")
+        return dynamo is not None and isinstance(thing, dynamo.OptimizedModule)
+
+
+class _Compiled(metaclass=_OfDynamo):
+    pass
+
+
+class _There(Loader):
+    """Loads a module that is there."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module, self.spec = module, module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec
+
+
+class _Quickly(MetaPathFinder):
+    """Stands before all finders until Lightning is imported."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != "lightning":
+            return None
+        sys.meta_path.remove(self)
+        lightning()
+        there = sys.modules.get(name)
+        if there is None:
+            return None
+        # Python takes the module's own, where it finds that it is there meanwhile.
+        there.__spec__ = ModuleSpec(name, _There(there))
+        return there.__spec__
+
+
+def quickly() -> None:
+    """From here on Lightning is imported so by whoever needs it first."""
+    sys.meta_path.insert(0, _Quickly())
+
+
+def lightning() -> None:
+    """Import Lightning, quickly if nobody has yet, and not at all if that fails."""
+    ours = ("lightning", "torchmetrics")
+    before = set(sys.modules)
+    if any(name in before for name in (*ours, "torch._dynamo", "scipy.signal", "matplotlib")):
+        return
+    try:
+        with _in_their_places():
+            import_module("lightning.pytorch")
+    except Exception:  # of another version, say
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] in ours:
+                del sys.modules[name]
+        return
+    plots: Any = sys.modules["torchmetrics.utilities.plot"]
+    plots.matplotlib, plots.plt = _Later("matplotlib"), _Later("matplotlib.pyplot")
+    for function in _kept_from_dynamo():
+        function.__dynamo_disable = function
+
+
+def dynamo() -> None:
+    """Import Dynamo, and let it know what it is to leave alone. To be called before compiling."""
+    import_module("torch._dynamo")
+    for function in _kept_from_dynamo():
+        if function.__dict__.get("__dynamo_disable") is function:
+            del function.__dynamo_disable
+
+
+def _kept_from_dynamo() -> list[Any]:
+    """What optimizers import Dynamo for, only to tell it to leave them alone."""
+    from torch.optim import Optimizer
+
+    found = [getattr(method, "__wrapped__", None) for method in vars(Optimizer).values()]
+    return [inner for inner in found if inner is not None]
+
+
+@contextmanager
+def _in_their_places() -> Iterator[None]:
+    """Modules with as much in them as is asked for while Lightning is imported."""
+    axes, plots = SimpleNamespace(Axes=object), SimpleNamespace(Figure=object)
+    plots.style = SimpleNamespace(context=_unchanged)
+    colours = SimpleNamespace(Colormap=object)
+    modules: dict[str, dict[str, Any]] = {
+        "matplotlib": {"axes": axes, "pyplot": plots, "colors": colours},
+        "matplotlib.axes": vars(axes),
+        "matplotlib.pyplot": vars(plots),
+        "scipy.signal": {"hamming": None},
+        "torch._dynamo": {"OptimizedModule": _Compiled, "disable": _disable},
+    }
+    for name, content in modules.items():
+        sys.modules[name] = ModuleType(name)
+        vars(sys.modules[name]).update(content)
+    try:
+        yield
+    finally:
+        for name in modules:
+            del sys.modules[name]
+
+
+@contextmanager
+def _unchanged(*_: Any, **__: Any) -> Iterator[None]:
+    yield
+
+
+def _disable(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Any:
+    return (lambda inner: inner) if function is None else function
