@@ -15,6 +15,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+KEPT = "__dynamo_disable"  # where torch keeps a function that Dynamo was told to leave alone
+PLACES = ("matplotlib", "scipy.signal", "torch._dynamo")
+
 
 class _Later(ModuleType):
     """A module that is imported when something in it is asked for."""
@@ -35,66 +38,58 @@ class _Compiled(metaclass=_OfDynamo):
     pass
 
 
-class _There(Loader):
-    """Loads a module that is there."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self.module, self.spec = module, module.__spec__
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return self.module
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.spec
-
-
-class _Quickly(MetaPathFinder):
-    """Stands before all finders until Lightning is imported."""
+class _Quickly(Loader, MetaPathFinder):
+    """Loads Lightning as its own loader does, with something in the places of others."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name != "lightning":
             return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        found = next((spec for spec in specs if spec is not None), None)
+        if found is not None and found.loader is not None:
+            self.own = found.loader
+            found.loader = self
+        return found
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.own.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
         sys.meta_path.remove(self)
-        lightning()
-        there = sys.modules.get(name)
-        if there is None:
-            return None
-        # Python takes the module's own, where it finds that it is there meanwhile.
-        there.__spec__ = ModuleSpec(name, _There(there))
-        return there.__spec__
+        assert module.__spec__
+        module.__loader__ = module.__spec__.loader = self.own
+        before = set(sys.modules)
+        if any(name in before for name in ("torchmetrics", *PLACES)):
+            self.own.exec_module(module)
+            return
+        try:
+            with _in_their_places():
+                self.own.exec_module(module)
+        except Exception:  # another version, say, which asks for more
+            for name in set(sys.modules) - before:
+                if name.partition(".")[0] in ("lightning", "torchmetrics"):
+                    del sys.modules[name]
+            self.own.exec_module(module)
+            return
+        plots: Any = sys.modules["torchmetrics.utilities.plot"]
+        plots.matplotlib, plots.plt = _Later("matplotlib"), _Later("matplotlib.pyplot")
+        for function in _kept_from_dynamo():
+            vars(function)[KEPT] = function
 
 
 def quickly() -> None:
-    """From here on Lightning is imported so by whoever needs it first."""
-    sys.meta_path.insert(0, _Quickly())
-
-
-def lightning() -> None:
-    """Import Lightning, quickly if nobody has yet, and not at all if that fails."""
-    ours = ("lightning", "torchmetrics")
-    before = set(sys.modules)
-    if any(name in before for name in (*ours, "torch._dynamo", "scipy.signal", "matplotlib")):
-        return
-    try:
-        with _in_their_places():
-            import_module("lightning.pytorch")
-    except Exception:  # of another version, say
-        for name in set(sys.modules) - before:
-            if name.partition(".")[0] in ours:
-                del sys.modules[name]
-        return
-    plots: Any = sys.modules["torchmetrics.utilities.plot"]
-    plots.matplotlib, plots.plt = _Later("matplotlib"), _Later("matplotlib.pyplot")
-    for function in _kept_from_dynamo():
-        function.__dynamo_disable = function
+    """From here on Lightning is imported so, by whoever needs it first."""
+    if "lightning" not in sys.modules:
+        sys.meta_path.insert(0, _Quickly())
 
 
 def dynamo() -> None:
     """Import Dynamo, and let it know what it is to leave alone. To be called before compiling."""
     import_module("torch._dynamo")
     for function in _kept_from_dynamo():
-        if function.__dict__.get("__dynamo_disable") is function:
-            del function.__dynamo_disable
+        if vars(function).get(KEPT) is function:
+            del vars(function)[KEPT]
 
 
 def _kept_from_dynamo() -> list[Any]:
