@@ -31,7 +31,11 @@ from gfn_design import (
     SubTrajectoryBalance,
     TrajectoryBalance,
 )
+from gfn_design.fast.log_probabilities import log_probabilities as fast_log_probabilities
+from gfn_design.fast.prefixes import reads_prefixes
 from gfn_design.policies.policy import Policy
+from gfn_design.sampling.log_probabilities import log_probabilities as plain_log_probabilities
+from gfn_design.sampling.trajectories import sample
 from gfn_design.training.fine_tuning import last_layer
 
 SMALL = partial(GRU, width=8)
@@ -109,6 +113,25 @@ def test_reading_on_gives_the_numbers_of_reading_anew(environment, network, obje
         assert torch.equal(left.actions, right.actions)
     torch.testing.assert_close(losses, others, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(weights, same, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("network", [SMALL, ATTENTIVE], ids=["GRU", "transformer"])
+@pytest.mark.parametrize("environment", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_a_prior_that_reads_is_read_once_too(environment, network):
+    """Asked about every state anew, a batch of long sequences would not fit into memory."""
+    torch.manual_seed(0)
+    policy = Policy(environment, network, anchored=True)
+    assert reads_prefixes(policy)
+    with torch.no_grad():
+        drawn = sample(environment, policy, torch.rand(9, environment.max_steps))
+    slow = plain_log_probabilities(environment, policy, drawn, all_actions=True)
+    quick = fast_log_probabilities(environment, policy, drawn, all_actions=True)
+    for name, one, other in zip(slow._fields, slow, quick, strict=True):
+        assert (one is None) == (other is None), name
+        if one is not None and name != "log_policy":
+            assert torch.allclose(one.float(), other.float(), atol=1e-5), name
+    assert quick.log_pb.abs().sum() > 0
+    assert not quick.log_pb.requires_grad
 
 
 def test_a_reading_policy_learns_through_the_trainer(caplog):

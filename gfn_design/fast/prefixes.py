@@ -19,7 +19,6 @@ def reads_prefixes(policy: object) -> bool:
     return (
         isinstance(policy, Policy)
         and policy.members == 1
-        and policy.prior is None
         and isinstance(policy.forward_policy, ReadsPrefixes)
         and (policy.critic is None or isinstance(policy.critic, ReadsPrefixes))
         and policy.backward_critic is None
@@ -59,7 +58,8 @@ def log_probabilities(
 
     Args:
         environment: A tree of sequences, each written from left to right.
-        policy: Of which `reads_prefixes` is true.
+        policy: Of which `reads_prefixes` is true; there is one way back, so that ``log_pb`` is zero
+            but for a prior.
         trajectories: However they were drawn.
         all_actions: Also give ``log_policy``.
     """
@@ -67,19 +67,26 @@ def log_probabilities(
     moves, steps = trajectories.moves(environment), actions.shape[1]
     left = states[:, :-1].flatten(0, 1)
     legal = environment.legal(left).view(*actions.shape, -1)
-    network = cast(ReadsPrefixes, policy.forward_policy)
-    logits = _of_steps(network, trajectories, steps)[..., : policy.n_actions].float()
     # Where no step is, states are finished, and nothing may be legal.
-    log_policy = masked_log_softmax(logits, legal | ~alive[..., None])
-    log_pf = picked(log_policy.flatten(0, 1), _rows(actions), actions).where(alive, 0)
-    nothing = torch.zeros_like(log_pf)
-    value = nothing
+    possible = legal | ~alive[..., None]
+
+    def of_actions(policy: Policy) -> Tensor:
+        network = cast(ReadsPrefixes, policy.forward_policy)
+        logits = _of_steps(network, trajectories, steps)[..., : policy.n_actions].float()
+        return masked_log_softmax(logits, possible)
+
+    def of_taken(log_policy: Tensor) -> Tensor:
+        return picked(log_policy.flatten(0, 1), _rows(actions), actions).where(alive, 0)
+
+    log_policy = of_actions(policy)
+    log_pf = of_taken(log_policy)
+    value = nothing = torch.zeros_like(log_pf)
     if policy.critic is not None:
         critic = cast(ReadsPrefixes, policy.critic)
         value = _of_steps(critic, trajectories, steps)[..., 0].float().where(alive, 0)
     return StepLogProbs(
         log_pf,
-        nothing,  # there is one way back
+        nothing if policy.prior is None else of_taken(of_actions(policy.prior)),
         value,
         alive,
         trajectories.stops,
