@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gfn_design.fast.by_hand import goes_by_hand
 from gfn_design.fast.compiled import Compiled
 from gfn_design.fast.early_states import EarlyStates
 from gfn_design.fast.log_probabilities import distinct_states, log_probabilities
@@ -13,7 +14,14 @@ from gfn_design.fast.loops import Loops
 from gfn_design.fast.prefixes import Reader, reads_prefixes
 from gfn_design.fast.rollout import BLOCK, RollOut
 from gfn_design.fast.several_batches import SeveralBatches, Trains
-from gfn_design.fast.step import Differentiated, EngineOfBatch, Known, loss_of, whole_step
+from gfn_design.fast.step import (
+    Differentiated,
+    EngineOfBatch,
+    Known,
+    asked_once,
+    loss_of,
+    whole_step,
+)
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.log_probabilities import PolicyLike, StepLogProbs
 from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories
@@ -92,7 +100,9 @@ class FastEngine(EngineWithExtras):
         self.inner = RollOut(environment, early) if whole else self.rollout
         self.differentiated = Differentiated(parts, self.inner)
         self.losses_and_gradients = Compiled(self.differentiated, dynamic=True) if parted else None
-        self.whole_step = Compiled(whole_step, replayed=True) if whole else None
+        self.whole_step: Any = Compiled(whole_step, replayed=True) if whole else None
+        if not compiled and once and fixed and is_simple(parts):
+            self.whole_step = whole_step
         loops = whole and speed.batches_per_step > 1
         self.loops = Loops(parts, self.inner, speed.batches_per_step) if loops else None
         self.several = SeveralBatches(self.loops)
@@ -114,7 +124,10 @@ class FastEngine(EngineWithExtras):
     def log_probabilities(
         self, policy: PolicyLike, trajectories: Trajectories, all_actions: bool = False
     ) -> StepLogProbs:
-        return log_probabilities(self.parts.environment, policy, trajectories, all_actions)
+        environment, known = self.parts.environment, Known()
+        if not self.parts.objective.brings_optimizer and goes_by_hand(policy):
+            known = asked_once(environment, policy, trajectories)
+        return log_probabilities(environment, policy, trajectories, all_actions, *known)
 
     def draw(self, noise: Noise, reward: LogRewardFunction) -> Batch:
         return EngineOfBatch(self.parts, self.inner).draw(noise, reward)

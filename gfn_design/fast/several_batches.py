@@ -18,11 +18,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, Timer
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 
+from gfn_design.fast import fused_adam
 from gfn_design.fast.compiled_loop import NotCompiledError
 from gfn_design.fast.lightning_counts import batches_until_something_is_due, next_batch
 from gfn_design.fast.loops import Loops
 from gfn_design.fast.step import set_gradients
 from gfn_design.sampling.trajectories import LogRewardFunction
+from gfn_design.training.divergence import are_finite
 from gfn_design.training.engine import Step
 from gfn_design.training.tally import Tally
 
@@ -117,23 +119,42 @@ class SeveralBatches:
         self, module: Trains, optimizer: Any, closure: Callable[[], Any], room: int, bare: bool
     ) -> None:
         trainer: Any = module.trainer
-        began, taken = monotonic(), 1
+        began, taken, inner = monotonic(), 1, optimizer.optimizer
+        fused = bare and fused_adam.suits(inner)
         for _ in range(room - 1):
             taken += 1
             if bare:
                 with trainer.precision_plugin.train_step_context():
                     step = module.learn_once()
-                set_gradients(optimizer.optimizer, step.losses, step.gradients)
-                optimizer.optimizer.step()
+                set_gradients(inner, step.losses, step.gradients)
+                _update(inner, fused)
             else:
                 optimizer.step(closure=closure)
-            module.check_weights()
+            _check(module, inner)
             next_batch(trainer)
             if monotonic() > began + SECONDS:
                 break
-        optimizer.step(closure=closure)
-        module.check_weights()
+        if fused:
+            closure()
+            _update(inner, True)
+        else:
+            optimizer.step(closure=closure)
+        _check(module, inner)
         self.batch_seconds = (monotonic() - began) / taken
+
+
+def _update(optimizer: Any, fused: bool) -> None:
+    if fused:
+        fused_adam.update(optimizer)
+    else:
+        optimizer.step()
+
+
+def _check(module: Trains, optimizer: Any) -> None:
+    """Look at an update; an optimizer has its parameters at hand."""
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    if module.device.type != "cpu" or not are_finite(parameters):
+        module.check_weights()
 
 
 def _is_somebodys(module: Any, name: str) -> bool:

@@ -9,12 +9,14 @@ from torch.autograd.function import once_differentiable
 from torch.func import functional_call, grad
 from torch.optim import Optimizer
 
+from gfn_design.environments.base import Environment
 from gfn_design.fast.early_states import EarlyStates
-from gfn_design.fast.log_probabilities import DistinctStates, log_probabilities
+from gfn_design.fast.log_probabilities import DistinctStates, distinct_states, log_probabilities
 from gfn_design.fast.prefixes import Reader, reads_prefixes
 from gfn_design.fast.recorded_layers import RecordedAnswers
 from gfn_design.fast.rollout import RollOut
 from gfn_design.policies.mlp import MLP
+from gfn_design.policies.policy import Policy
 from gfn_design.sampling.log_probabilities import PolicyLike, StepLogProbs
 from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories
 from gfn_design.training.engine import Batch, Gradients, Losses, Noise, Parts, total_loss
@@ -119,15 +121,14 @@ class LossOfBatch(OfParts):
 def drawn(parts: Parts, rollout: RollOut, noise: Noise, reward: LogRewardFunction) -> Any:
     """A batch, and what is known of it.
 
-    In the compiled graph of a whole step that is what the network gave; elsewhere each distinct
-    state may be asked about once, and a record has an answer for every visit. A subclass of `MLP`
-    may give something else than its last layer does, and under autocast answers are of another
-    precision than the weights that a gradient multiplies them with.
+    That is what the network gave, if lengths are fixed: else a roll-out drops what has stopped. A
+    subclass of `MLP` may give something else than its last layer does, and under autocast answers
+    are of another precision than the weights that a gradient multiplies them with.
     """
     environment, policy = parts.environment, parts.policy
     records = (
-        torch.compiler.is_compiling()
-        and environment.fixed_length
+        environment.fixed_length
+        and (rollout.early is not None or environment.n_states is None)
         and type(policy.forward_policy) is MLP
         and policy.members == 1
         and parts.search is None
@@ -135,11 +136,24 @@ def drawn(parts: Parts, rollout: RollOut, noise: Noise, reward: LogRewardFunctio
     )
     recorder = RecordedAnswers(policy) if records else None
     batch = EngineOfBatch(parts, rollout, recorder=recorder).draw(noise, reward)
-    early = rollout.early if torch.compiler.is_compiling() else None
-    answers = None
-    if recorder is not None:
-        answers = recorder.of_distinct_states(batch.drawn.objects, rollout.early)
-    return batch, Known(early, None, answers)
+    if recorder is None:
+        return batch, Known(rollout.early if torch.compiler.is_compiling() else None)
+    answers = recorder.of_distinct_states(batch.drawn.objects, rollout.early)
+    return batch, Known(rollout.early, None, answers)
+
+
+def asked_once(environment: Environment, policy: Policy, trajectories: Trajectories) -> Known:
+    """What is known of trajectories when each distinct state has been asked about.
+
+    Args:
+        environment: What is built.
+        policy: Of which `goes_by_hand` is true.
+        trajectories: However they were drawn.
+    """
+    states = distinct_states(environment, policy.shared, trajectories)
+    with torch.no_grad():
+        answers = cast(MLP, policy.forward_policy).layer_outputs(states.left)
+    return Known(None, states, answers)
 
 
 def whole_step(

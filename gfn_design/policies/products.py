@@ -68,11 +68,13 @@ class SlotEmbedding(nn.Module):
         one_hot = states.flatten(1).index_select(1, self.slots) == self.values
         return one_hot.to(self.weight.dtype)
 
-    def _rows(self, states: Tensor) -> Tensor:
+    def rows(self, states: Tensor) -> Tensor:
+        """Which row of the matrix each slot adds, ``int64[batch, slots]``; the last of a blank."""
+        states = states.flatten(1)
         return (states + self.offsets).masked_fill(states < 0, self.columns)
 
     def _sum(self, states: Tensor) -> Tensor:
-        rows, blank = self._rows(states), self.columns
+        rows, blank = self.rows(states), self.columns
         if states.shape[1] <= FEW_SLOTS:
             return F.embedding(rows, self.weight, padding_idx=blank).sum(1) + self.bias
         summed = F.embedding_bag(rows, self.weight, mode="sum", padding_idx=blank)
@@ -80,7 +82,7 @@ class SlotEmbedding(nn.Module):
 
     def _sum_in_one_kernel(self, states: Tensor) -> Tensor:
         total: Tensor = self.bias
-        for row in self._rows(states).unbind(1):
+        for row in self.rows(states).unbind(1):
             total = total + F.embedding(row, self.weight)
         return total
 
@@ -138,6 +140,12 @@ def _threads() -> int:
 
 # As torch.compiler.assume_constant_result marks it, which imports Dynamo.
 _threads._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def product_of_few_columns(x: Tensor, y: Tensor) -> Tensor:
+    """``x @ y``, laid out as usual, where `y` may have few columns."""
+    wide = _widened(y)
+    return x @ y if wide is y else (x @ wide)[:, : y.shape[1]].contiguous()
 
 
 def _widened(x: Tensor) -> Tensor:
