@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from gfnx.environment import sequence
-from protocol import serve, stop_bias
+from protocol import given_stop, serve, stop_bias
 
 SAMPLE = 1024  # trajectories from which a mean length is taken
 
@@ -121,10 +121,12 @@ def prepare(task: dict) -> tuple:
 
     sizes = [inputs, *[work["width"]] * work["depth"], forward + backward]
     layers = initial_layers(layer_key, sizes)
-    stop = layers[-1][1][forward - 1]
-    if work["target_length"] is not None:
-        stop = stop_bias(lambda bias: mean_length(layer_key, layers, bias), work["target_length"])
-    reached = float(mean_length(env_key, layers, stop))
+
+    def find() -> float:
+        return stop_bias(lambda bias: mean_length(layer_key, layers, bias), work["target_length"])
+
+    stop = given_stop(task, find, layers[-1][1][forward - 1])
+    reached = None if "cold" in task else float(mean_length(env_key, layers, stop))
     layers[-1] = (layers[-1][0], layers[-1][1].at[forward - 1].set(stop))
 
     params = {"layers": layers, "log_z": jnp.zeros(())}
@@ -139,7 +141,12 @@ def prepare(task: dict) -> tuple:
         state = jax.block_until_ready(iterate(state, iterations, 0.0))
 
     parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
-    facts = {"version": version("gfnx"), "parameters": parameters, "mean_length": reached}
+    facts = {
+        "version": version("gfnx"),
+        "parameters": parameters,
+        "mean_length": reached,
+        "stop": float(stop),
+    }
     return run, facts
 
 

@@ -6,9 +6,13 @@ from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 
+from gfn_design.fast.imports import quickly
+
+quickly()  # as the command does
+
 import torch
 from lightning.pytorch import Callback, Trainer
-from protocol import Harness, serve, stop_bias
+from protocol import Harness, given_stop, serve, stop_bias
 
 from gfn_design import (
     Batches,
@@ -65,14 +69,17 @@ def build(task, device="cpu"):
     )
     module.exact_limit = 0
     module.to(device).use(Data())
-    if work["target_length"] is not None:
-        bias = module.policy.forward_policy.layers[-1].bias.data
+    bias = module.policy.forward_policy.layers[-1].bias.data
 
-        def mean_length(value):
-            bias[environment.stop] = value
-            return module.draw(1024, 0, 0).alive.sum(1).float().mean().item()
+    def mean_length(value):
+        bias[environment.stop] = value
+        return module.draw(1024, 0, 0).alive.sum(1).float().mean().item()
 
-        stop_bias(mean_length, work["target_length"])
+    def find():
+        return stop_bias(mean_length, work["target_length"])
+
+    if work["kind"] == "hypergrid":
+        bias[environment.stop] = given_stop(task, find, float(bias[environment.stop]))
     return module
 
 
@@ -148,11 +155,15 @@ class Turns(Callback):
 
 def train(harness):
     """With the Trainer, logger, checkpoints and progress bar of `gfn-design fit`."""
-    module = build(harness.task)
+    module, batches = build(harness.task), harness.task.get("cold")
+    if batches is not None and not batches:
+        stop = module.policy.forward_policy.layers[-1].bias[module.environment.n_moves :]
+        harness.say(done=True, stop=float(stop[0]) if len(stop) else None)
+        return
     data = module.data
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
-            max_steps=-1,
+            max_steps=-1 if batches is None else batches,
             max_epochs=-1,
             log_every_n_steps=50,
             limit_val_batches=0,
@@ -163,10 +174,12 @@ def train(harness):
             callbacks=[
                 SaveLast(Path(folder, "last.ckpt"), 500),
                 Progress(),
-                Turns(harness, module),
+                *([Turns(harness, module)] if batches is None else []),
             ],
         )
         trainer.fit(module, datamodule=data)
+        if batches is not None:
+            harness.say(done=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ A worker is started as `python worker.py TASK`, where TASK is a JSON object with
 level, threads and options. Once warm it says so: ready, version, parameters, mean_length and
 compile_s. Each line it is then sent is a number of seconds to work for, answered by the iterations
 done and the seconds they took; `end` is answered by the peak memory. The end of its input ends it.
+With `cold` in the task, a number of batches, it does these and says done; `stop` is the bias of the
+stop logit then, which is found if it is not given.
 """
 
 import json
@@ -58,6 +60,10 @@ def serve(
     """
     harness = harness or Harness()
     run, facts = prepare(harness.task)
+    if (batches := harness.task.get("cold")) is not None:
+        run(batches)
+        harness.say(done=True, **facts)
+        return
     start = perf_counter()
     run(3)  # ours compiles at the second iteration
     compile_s = perf_counter() - start
@@ -66,6 +72,13 @@ def serve(
     harness.say(ready=True, compile_s=compile_s, **facts)
     for seconds in harness.turns():
         harness.say(**repeat(run, seconds, calls_of))
+
+
+def given_stop(task: dict, find: Callable[[], float], start: float) -> float:
+    """The bias of the stop logit: as the task says, found for its length, or as it starts."""
+    if task.get("stop") is not None:
+        return task["stop"]
+    return start if task["work"]["target_length"] is None else find()
 
 
 def stop_bias(mean_length: Callable[[float], float], target: float) -> float:

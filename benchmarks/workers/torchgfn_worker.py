@@ -21,7 +21,7 @@ from gfn.preprocessors import KHotPreprocessor
 from gfn.samplers import Sampler
 from gfn.states import DiscreteStates
 from gfn.utils.modules import MLP
-from protocol import serve, stop_bias
+from protocol import given_stop, serve, stop_bias
 from torch import Tensor
 
 SAMPLE = 1024  # trajectories from which a mean length is taken
@@ -122,10 +122,13 @@ def prepare(task: dict) -> tuple:
         torch.manual_seed(seed)
         return sampler.sample_trajectories(env, n=SAMPLE).terminating_idx.float().mean().item()
 
-    stop = module.last_layer.bias[-1].detach().clone()
-    if work["target_length"] is not None:
-        stop = stop_bias(lambda bias: mean_length(1, bias), work["target_length"])
-    reached = mean_length(2, stop)
+    def find() -> float:
+        return stop_bias(lambda bias: mean_length(1, bias), work["target_length"])
+
+    stop = given_stop(task, find, module.last_layer.bias[-1].detach().clone())
+    with torch.no_grad():
+        module.last_layer.bias[-1] = stop
+    reached = None if "cold" in task else mean_length(2, stop)
 
     iterate = {"step": step, "rollout": rollout}[task["level"]]
 
@@ -134,7 +137,12 @@ def prepare(task: dict) -> tuple:
             iterate()
 
     parameters = sum(parameter.numel() for parameter in gflownet.parameters())
-    facts = {"version": version("torchgfn"), "parameters": parameters, "mean_length": reached}
+    facts = {
+        "version": version("torchgfn"),
+        "parameters": parameters,
+        "mean_length": reached,
+        "stop": float(stop),
+    }
     return run, facts
 
 
