@@ -22,6 +22,13 @@ def test_lightning_comes_without_plots_signals_and_dynamo():
     assert run(f"print([name for name in {names} if name in sys.modules])") == "[]"
 
 
+def test_it_may_be_said_twice():
+    """As where a notebook calls one command after another."""
+    code = "from gfn_design.fast import imports\nimports.quickly()\n" + QUICKLY
+    code += "print(len([x for x in sys.meta_path if isinstance(x, imports._Quickly)]))"
+    assert run(code, quickly=False) == "0"
+
+
 def test_it_is_the_whole_of_lightning():
     code = """
         import lightning.pytorch, lightning.fabric, importlib.util

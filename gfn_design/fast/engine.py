@@ -60,7 +60,7 @@ def is_simple(parts: Parts) -> bool:
         and parts.search is None
         and parts.policy.members == 1
         and parts.objective.value_kind != "edges"
-        and not parts.objective.brings_optimizer
+        and not (parts.objective.brings_optimizer or parts.objective.from_library)
     )
 
 

@@ -80,7 +80,8 @@ class _Quickly(Loader, MetaPathFinder):
 
 def quickly() -> None:
     """From here on Lightning is imported so, by whoever needs it first."""
-    if "lightning" not in sys.modules:
+    there = any(isinstance(finder, _Quickly) for finder in sys.meta_path)
+    if not there and "lightning" not in sys.modules:
         sys.meta_path.insert(0, _Quickly())
 
 
