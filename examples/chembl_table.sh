@@ -21,7 +21,7 @@ python "$here/make_messy.py" "$table" "$out/series.csv"
 gfn-design data "$out/series.csv" --to pIC50
 
 # 2. Learn to predict pIC50, and say how far that can be trusted.
-gfn-design proxy "$out/series_clean.csv" --output "$out/proxy"
+gfn-design proxy "$out/series_clean.csv" --output "$out/proxy" --overwrite
 
 # 3. Build from the fragments of these very molecules, beginning from the best of them.
 gfn-design mine "$out/series_clean.csv" --at_least 3 --output "$out/fragments.csv"

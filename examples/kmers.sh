@@ -15,7 +15,7 @@ mkdir -p "$out"
 
 python "$here/one_strand.py" "$table" "$out/kmers.csv"
 gfn-design data "$out/kmers.csv"
-gfn-design proxy "$out/kmers_clean.csv" --output "$out/proxy"
+gfn-design proxy "$out/kmers_clean.csv" --output "$out/proxy" --overwrite
 cp "$here/kmers.yaml" "$out/wishes.yaml"
 (cd "$out" && gfn-design feasible --config wishes.yaml)
 (cd "$out" && gfn-design fit --config wishes.yaml --output run)

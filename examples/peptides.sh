@@ -15,7 +15,7 @@ export PATH="$here/../.venv/bin:$PATH"
 mkdir -p "$out"
 
 gfn-design data "$table" --value E_coli --output "$out/clean.csv"
-gfn-design proxy "$out/clean.csv" --output "$out/proxy"
+gfn-design proxy "$out/clean.csv" --output "$out/proxy" --overwrite
 cp "$here/peptides.yaml" "$out/wishes.yaml"
 (cd "$out" && gfn-design fit --config wishes.yaml --output run)
 gfn-design sample "$out/run" -n 2000 --pick 24 --pick_by ucb --output "$out/designs" --overwrite

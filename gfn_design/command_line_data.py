@@ -73,6 +73,7 @@ def _proxy(command: argparse.ArgumentParser) -> None:
         "--anyway", action="store_true", help="take the best model though the mean is as good"
     )
     command.add_argument("--output", type=Path, metavar="FOLDER", help="default: TABLE with _proxy")
+    command.add_argument("--overwrite", action="store_true", help="a proxy that is there")
 
 
 COMMANDS = {

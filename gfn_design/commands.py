@@ -22,6 +22,7 @@ from gfn_design.runs.telling import print_keys, train_and_tell
 Overrides = list[tuple[str, str]]
 
 LIKELIHOOD = {"class_path": "MaximumLikelihood"}
+GENTLY = {"lr": 2e-4, "log_z_lr": 0.3}  # how a prior is gone on from
 DEMOS = Path(__file__).with_name("demos")  # configurations
 
 
@@ -67,8 +68,17 @@ def finetune(options: argparse.Namespace, overrides: Overrides) -> int:
     model.pop("fine_tune", None)  # of a run that was fine-tuned itself
     if model["objective"] == LIKELIHOOD:  # which learns from a library, and asks no reward
         model["objective"] = {"class_path": "TrajectoryBalance"}
+        model["optimiser"] = dict(GENTLY)
+        if "optimiser" not in new.get("model", {}):
+            print(f"learning rate {GENTLY['lr']:g}: a larger one would unlearn the prior")
     if options.way == "anchored":  # the prior takes the place of the backward policy
         model["backward"] = _without_its_own(model.get("backward"))
+    given, own = (_class_of(x.get("environment")) for x in (new.get("model", {}), model))
+    if given is not None and given != own:
+        raise InputError(
+            f"model.environment: fine-tuning keeps that of {options.run}; give the 'data' section "
+            "alone"
+        )
     start = {
         "run": str(options.run.resolve()),
         "way": options.way,
@@ -81,6 +91,12 @@ def finetune(options: argparse.Namespace, overrides: Overrides) -> int:
     name += "" if options.way == "all" else f"-{options.way}"
     train_and_tell(absolute_paths(config), options.output or Path("runs", name))
     return 0
+
+
+def _class_of(section: Any) -> str | None:
+    """The class that a section names, without where it is from."""
+    path = section.get("class_path") if isinstance(section, dict) else section
+    return None if path is None else str(path).rpartition(".")[2]
 
 
 def _without_its_own(backward: Any) -> Any:

@@ -16,7 +16,7 @@ def data(options: argparse.Namespace, overrides: Overrides) -> int:
     from gfn_design.files.objects import write_whole_aside
     from gfn_design.proxies.fit import data_of
     from gfn_design.proxies.rounds import appended, scored
-    from gfn_design.proxies.telling import about_table, learnable
+    from gfn_design.proxies.telling import about_table, can_be_tested, learnable
 
     source: Path = options.table
     path = options.output or source.with_name(f"{stem(source)}_clean.csv")
@@ -43,7 +43,8 @@ def data(options: argparse.Namespace, overrides: Overrides) -> int:
     write_measured(measured, read.groups, path)
     print(learnable(read))
     print(f"written: {path}")
-    print(f"next: gfn-design proxy {path}")
+    if can_be_tested(read):
+        print(f"next: gfn-design proxy {path}")
     return 0
 
 
@@ -65,6 +66,13 @@ def proxy(options: argparse.Namespace, overrides: Overrides) -> int:
     )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; choose another --output")
+    if (folder / "proxy.safetensors").exists() and not options.overwrite:
+        raise InputError(
+            f"{folder}: holds a proxy already, which runs may ask; choose another --output, or "
+            "give --overwrite"
+        )
+    if (folder / "config.yaml").exists():
+        raise InputError(f"{folder}: holds a run; choose another --output")
     asked = Columns(options.column, options.value, None, None, options.kind, options.strands)
     measured = read_measurements(source, asked)
     models = dict(MODELS)
@@ -96,7 +104,7 @@ def proxy(options: argparse.Namespace, overrides: Overrides) -> int:
         write_table(part / names[1], held_out_table(fitted))
         plot_proxy(fitted).savefig(part / names[2])
     print("written:", ", ".join(str(folder / name) for name in names))
-    print(f"use it as a term: {{proxy: {folder / names[0]}, want: '>= ...'}}")
+    print(f"use it as a term: {{proxy: {folder / names[0]}, want: '>= ...'}} (or '<= ...')")
     return 0
 
 

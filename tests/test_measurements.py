@@ -138,6 +138,30 @@ def test_the_torture_table_has_its_golden_report(tmp_path, monkeypatch, capsys):
     assert found.splitlines() == golden.splitlines()
 
 
+def test_ends_of_peptides_and_strands_are_left_out(tmp_path):
+    text = "Peptide,log10 MIC\nAc-KLLKW-NH2,0.5\nH-KLKKW-OH,1\nKLAKLAK,1\ncyclo(RRWWRF),1\n"
+    found = read_measurements(written(tmp_path, text))
+    assert [row.text for row in found.rows] == ["KLLKW", "KLKKW", "KLAKLAK"]
+    assert any("2 are written with ends" in note for note in found.notes)
+    text = "site,score\n5'-AGAGGAGT-3',1\nAGAGGAGA,2\nAGAGGAGC,2\n"
+    found = read_measurements(written(tmp_path, text, "dna.csv"))
+    assert found.texts == ["AGAGGAGT", "AGAGGAGA", "AGAGGAGC"]
+
+
+def test_peptides_all_in_small_letters_are_read(tmp_path):
+    found = read_measurements(written(tmp_path, "Peptide,log10 MIC\nkllkw,1\nklakl,2\n"))
+    assert found.texts == ["KLLKW", "KLAKL"]
+
+
+def test_units_that_contradict_each_other_are_refused(tmp_path):
+    path = written(tmp_path, "smiles,IC50 (nM)\nCCO,10\nCCN,20\n")
+    with pytest.raises(InputError, match="says nM, but --unit uM"):
+        read_measurements(path, Columns(to="pIC50", unit="uM"))
+    path = written(tmp_path, "smiles,% ctrl\nCCO,10\nCCN,20\n", "percent.csv")
+    with pytest.raises(InputError, match="is a percentage"):
+        read_measurements(path, Columns(to="pIC50"))
+
+
 def test_rna_stays_rna(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [f"R{i},{'ACGU'[i % 4]}UAGU{'ACGU'[i // 4]}GU,{i}" for i in range(16)]
@@ -157,7 +181,8 @@ def test_names_and_quantities_like_formulas_are_read_back(tmp_path, monkeypatch)
     again = read_measurements(Path("t_clean.csv"))
     assert again.quantity == "-log10 MIC"
     assert [row.name for row in again.rows] == [f"={i}+A" for i in range(5)]
-    assert main(["data", "t.csv", "--value", "-log10 MIC", "--append", "t_clean.csv"]) == 0
+    Path("u.csv").write_text(Path("t.csv").read_text().replace(",1\n", ",1.5\n"))
+    assert main(["data", "u.csv", "--value", "-log10 MIC", "--append", "t_clean.csv"]) == 0
 
 
 def test_minus_the_logarithm_by_name(tmp_path, monkeypatch):
@@ -234,8 +259,9 @@ def test_peptides_with_strange_residues_are_set_aside(tmp_path):
     path = written(tmp_path, "Peptide,log10 MIC\nKLLKW,0.5\nKLXKW,1\nACE-KLLK,1\nklaklak,0.7\n")
     found = read_measurements(path)
     assert found.kind == "protein"
-    assert [row.text for row in found.rows] == ["KLLKW", "KLAKLAK"]
-    assert [row.line for row in found.aside] == [3, 4]
+    assert [row.text for row in found.rows] == ["KLLKW"]
+    assert "D residues" in found.aside[-1].reason
+    assert [row.line for row in found.aside] == [3, 4, 5]
 
 
 @pytest.mark.parametrize(

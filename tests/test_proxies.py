@@ -595,5 +595,7 @@ def test_a_regressor_of_ones_own_takes_part(tmp_path, monkeypatch, capsys):
     proxy = load_proxy(Path("peptides_proxy", "proxy.safetensors"))
     found = proxy.predict(["KKKKKKKK", "DDDDDDDD"])
     assert found.mean[0] > 3 > -3 > found.mean[1]
-    assert main(["proxy", "peptides.csv", "--model", "mine.py:nothing"]) == 2
+    assert main(["proxy", "peptides.csv", "--model", "mine.py:ridge"]) == 2
+    assert "holds a proxy already" in capsys.readouterr().err
+    assert main(["proxy", "peptides.csv", "--model", "mine.py:nothing", "--overwrite"]) == 2
     assert "must return a regressor with fit and predict" in capsys.readouterr().err

@@ -70,8 +70,26 @@ def test_a_round_is_sealed_scored_and_put_beside_the_first(first_round, capsys):
     both = read_measurements(Path("both.csv"))
     assert len(both.rows) == 133
     assert [row.round for row in both.rows].count("2") == 13
-    assert main(["data", "round2.csv", "--append", "both.csv", "--output", "three.csv"]) == 0
+    again = ["data", "round2.csv", "--append", "both.csv", "--output", "three.csv"]
+    assert main(again) == 2
+    assert "seem to have been appended before" in capsys.readouterr().err
+    measured(first_round, path, off=0.1)
+    assert main(again) == 0
     assert "round 3: 13 objects, 13 of which were measured before" in capsys.readouterr().out
+
+
+def test_what_is_known_as_a_limit_is_scored_too(first_round, capsys):
+    path = measured(first_round, Path("round2.csv"))
+    lines = path.read_text().splitlines()
+    name, text, _ = lines[1].split(",")
+    low = float(designs_of(first_round)[0]["activity_low"])
+    lines[1] = f"{name},{text},<{low - 1:.2f}"
+    path.write_text("\n".join(lines))
+    assert main(["data", str(path), "--predicted", "picked"]) == 0
+    said = capsys.readouterr().out
+    assert "12 of 12 were measured" in said
+    assert "11 of them lie within" in said
+    assert f"1 of 1 that are known as limits lie beyond their intervals, such as {text}" in said
 
 
 def test_a_proxy_that_was_too_sure_is_told(first_round, capsys):

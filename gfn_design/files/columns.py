@@ -16,7 +16,9 @@ SMILES = (
 SEQUENCES = ("object", "sequence", "seq", "design", "text", "kmer", "site", "oligo", "peptide")
 NAMES = (
     *("name", "id", "compound", "compoundid", "compoundname", "moleculename", "title", "chemblid"),
-    *("moleculechemblid", "identifier", "code"),
+    *("moleculechemblid", "identifier", "code", "entry", "entryid", "cpd", "cpdid", "cpdnumber"),
+    *("compoundnumber", "peptideid", "peptidename", "sequenceid", "oligoid", "construct", "clone"),
+    *("sample", "sampleid", "batchid", "well", "molid", "number"),
 )
 LOOKED_AT = 50  # cells that tell what a column holds
 

@@ -1,5 +1,6 @@
 """Row after row of a table of measurements: what each says, and what was done to it."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from gfn_design.files.structures import Unusable, clean_structure
 from gfn_design.files.texts import Line, plain
 
 LIMITS = ("limit", "relation", "standardrelation", "qualifier", "operator", "modifier", "prefix")
+ENDS_OF_PEPTIDES = re.compile(r"(?:(?:Ac|H|H2N|NH2)-)?([A-Za-z]+?)(?:-(?:NH2|OH|COOH|CONH2))?")
+ENDS_OF_STRANDS = re.compile(r"(?:5['\u2019\u2032]?-?)?([A-Za-z]+?)(?:-?3['\u2019\u2032]?)?")
 UNITS = ("unit", "units", "standardunits", "standardunit", "valueunits")
 
 
@@ -57,9 +60,18 @@ class Reader:
         cleaned = is_cleaned(header)
         self.own = [names.index(name) if cleaned else None for name in own]
         self.convert = Conversion(to)
-        self.unit = as_written(unit) if unit else unit_in(header[value_at])
+        stated = unit_in(header[value_at])
+        if unit and stated and as_written(unit) != stated:
+            raise InputError(
+                f"{path}: column '{header[value_at]}' says {stated}, but --unit {unit}; leave out "
+                "--unit, or mend the name of the column"
+            )
+        self.unit = as_written(unit) if unit else stated
         cells = [line.cells[value_at] for line in body if value_at < len(line.cells)]
         self.commas = has_decimal_commas(cells)
+        texts = [line.cells[at] for line in body if at < len(line.cells)]
+        small = sum(text == text.lower() for text in texts)
+        self.few_small = 0 < small < len(texts) / 2
         self.counts: Counter[str] = Counter()
         self.first: dict[str, int] = {}
         if self.convert.is_molar and not self.unit and self.unit_at is None:
@@ -77,6 +89,11 @@ class Reader:
             units += bool(reading.unit)
         if not values or units > len(values) / 2:
             return
+        if "%" in name or "percent" in name.lower():
+            raise InputError(
+                f"{path}: '{name}' is a percentage, of which there is no {self.convert.to}; leave "
+                "out --to, or name another column by --value"
+            )
         guess = "nM" if max(values) > 1000 else "uM" if max(values) > 1 else "M"
         raise InputError(
             f"{path}: the numbers of '{name}' span {min(values):g} to {max(values):g}, and nobody "
@@ -145,7 +162,16 @@ class Reader:
                 self._count("charged", line)
             return Chem.MolToSmiles(Chem.MolFromSmiles(found.smiles))
         letters = LETTERS[self.kind]
-        plain_text = "".join(text.split()).upper()
+        bare = "".join(text.split())
+        ends = ENDS_OF_PEPTIDES if self.kind == "protein" else ENDS_OF_STRANDS
+        if (inner := ends.fullmatch(bare)) is not None and inner[1] != bare:
+            self._count("ends", line)
+            bare = inner[1]
+        if self.kind == "protein" and self.few_small and bare and bare == bare.lower():
+            return Unusable(
+                "has small letters, which may mean D residues", "write capitals if they are L"
+            )
+        plain_text = bare.upper()
         if self.kind != "protein":
             other, own = ("U", "T") if self.kind == "DNA" else ("T", "U")
             if other in plain_text:
@@ -168,6 +194,7 @@ class Reader:
             "charged": "are written with charges: taken as neutral",
             "U as T": "are written with U: read as T",
             "T as U": "are written with T: read as U",
+            "ends": "are written with ends, as Ac- and -NH2 or 5'- and -3': read without",
             "limits": "are known as a limit alone, and learned from as such",
         }
         return [

@@ -136,7 +136,10 @@ def load_proxy(path: Path) -> Proxy:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file; `gfn-design proxy` writes one")
+        raise InputError(
+            f"{path}: no such file; `gfn-design proxy` writes one (if it was moved, "
+            "put it back, or mend its path in the configuration)"
+        )
     try:
         with safe_open(path, framework="np") as file:
             about, tensors = (
@@ -144,7 +147,9 @@ def load_proxy(path: Path) -> Proxy:
                 {k: file.get_tensor(k) for k in list(file.keys())},
             )
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: is no proxy, or is torn ({error})") from error
+        raise InputError(
+            f"{path}: is no proxy, or is torn; `gfn-design proxy` writes one"
+        ) from error
     if about.get("format") != FORMAT:
         raise InputError(f"{path}: is no proxy; `gfn-design proxy` writes one")
     known = About(**cast(dict[str, Any], json.loads(about["about"])))

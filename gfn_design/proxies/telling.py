@@ -8,10 +8,12 @@ import numpy as np
 
 from gfn_design.errors import InputError
 from gfn_design.files.measured import Measured, counted, strand_key
+from gfn_design.files.readings import unit_in
 from gfn_design.proxies.comparison import Data, HeldOut, check, compared_on, held_out, verdict
 from gfn_design.proxies.fit import Fitted
 from gfn_design.proxies.models import Nearest
 
+WEAK = 0.3  # R2, below which a proxy is hardly one to design by
 WIDE = 3.0  # powers of ten, from which on numbers are better learned as logarithms
 
 
@@ -32,6 +34,9 @@ def about_table(measured: Measured, data: Data, aside: Path) -> list[str]:
     if len(values):
         low, middle, high = np.quantile(values, [0, 0.5, 1])
         lines.append(f"{measured.quantity}: {low:.4g} to {high:.4g}, median {middle:.4g}")
+        if low <= 0 < high and (unit := unit_in(measured.quantity)):
+            lines.append(f"  some are not positive, though they are {unit}: learn from --to pIC50,")
+            lines.append("  which sets these aside, if they are concentrations")
         if low > 0 and np.log10(high / low) > WIDE:
             lines.append(
                 f"  these span {np.log10(high / low):.1f} powers of ten: learn from logarithms, as "
@@ -64,6 +69,15 @@ def _words(measured: Measured, strands: str) -> str | None:
         return None
     what = "pairs of strands" if both else "words"
     return f"{100 * there / total:.1f} % of all {length}-mers are measured, of {total:,} {what}"
+
+
+def can_be_tested(data: Data) -> bool:
+    """Whether there is enough for a model to be tested on."""
+    try:
+        check(compared_on(data))
+    except InputError:
+        return False
+    return True
 
 
 def learnable(data: Data) -> str:
@@ -108,6 +122,11 @@ def about_proxy(fitted: Fitted) -> list[str]:
         f"second opinion: {about.second} on other features (R2 {it['second_r2']:.2f}); it is never "
         "designed by",
     ]
+    if it["r2"] < WEAK:
+        lines.append(
+            f"this is weak (R2 below {WEAK:g}): expect little of what is designed by it, or "
+            "measure more"
+        )
     worst = np.argsort(-np.abs(np.where(exact, fitted.chosen.error, 0)))[:3]
     lines.append("farthest off: " + "; ".join(_told(fitted, int(i)) for i in worst))
     return lines

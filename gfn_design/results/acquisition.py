@@ -23,6 +23,7 @@ NAMES = {
     "ei": "expected improvement",
     "thompson": "Thompson sampling",
 }
+SPARE = 4  # times as many as are picked, by their scores, if too few are as wanted
 BOLD = 1.0  # standard deviations above the mean, of upper confidence bounds
 TOO_ALIKE = 0.7  # similarity to a picked one, from which on a design is not picked while others are
 
@@ -33,10 +34,10 @@ def pick_to_measure(
     """Designs of which a measurement would be worth most, none almost like another.
 
     Of designs that were not measured yet, are as wanted and in the proxy's domain; if these are
-    fewer than asked for, of those with more than half of the score, or of all. With ``ucb`` the
-    mean and one standard deviation count; with ``ei`` by how much a measurement is expected to
-    exceed the best one so far (Jones et al. 1998); with ``thompson`` each is the best one of a
-    possible truth, drawn from what the proxy knows.
+    fewer than asked for, of the four times as many in the domain that have the best scores. With
+    ``ucb`` the mean and one standard deviation count; with ``ei`` by how much a measurement is
+    expected to exceed the best one so far (Jones et al. 1998); with ``thompson`` each is the best
+    one of a possible truth, drawn from what the proxy knows.
 
     Args:
         candidates: Best first.
@@ -61,7 +62,7 @@ def pick_to_measure(
             f"--pick_by {how}: all {len(candidates):,} candidates are measured already; draw more "
             "by -n"
         )
-    some = _as_wanted_else(new, module, proxy, n)
+    some, which = _as_wanted_else(new, module, proxy, n)
     texts = texts_of(some)
     counts = Inputs(proxy.about.kind, texts, proxy.about.strands).counts
     found = proxy.predict(texts)
@@ -76,9 +77,10 @@ def pick_to_measure(
         worth = np.repeat(one[None], n, 0)
     places = _greedy(worth, counts, min(n, len(some)))
     picked = sorted((some[i] for i in places), key=lambda c: c.rank)
+    picked = [c._replace(rank=i) for i, c in enumerate(picked, 1)]
     expected, unsure = sign * float(np.mean(mean[places])), float(np.mean(deviation[places]))
     return picked, (
-        f"picked {len(picked)} by {NAMES[how]} among {len(some):,} of {len(candidates):,}: "
+        f"picked {len(picked)} by {NAMES[how]} among {which} of {len(candidates):,}: "
         f"expected {proxy.about.quantity} {expected:.2f} +- {unsure:.2f} on average, "
         f"the best measured is {sign * best:.2f}"
     )
@@ -120,16 +122,24 @@ def _not_measured(candidates: list[Candidate], proxy: Proxy) -> list[Candidate]:
 
 def _as_wanted_else(
     candidates: list[Candidate], module: "Designer", proxy: Proxy, n: int
-) -> list[Candidate]:
-    """Candidates that are in the domain and as wanted, or good, or all, if these are too few."""
+) -> tuple[list[Candidate], str]:
+    """Candidates that are in the domain and as wanted, or the best if these are too few; and which.
+
+    They are best first.
+    """
     environment = module.environment
     near = proxy.predict(texts_of(candidates)).similarity >= proxy.edge
     good = module.data.as_wanted(environment, environment.encode([c.text for c in candidates]))
     wanted = near & (True if good is None else good.numpy(force=True))
-    for fit in (wanted, near & np.array([c.score > 0.5 for c in candidates])):
-        if fit.sum() >= n:
-            return [c for c, is_fit in zip(candidates, fit, strict=True) if is_fit]
-    return candidates
+    if wanted.sum() >= n:
+        found = [c for c, is_fit in zip(candidates, wanted, strict=True) if is_fit]
+        return found, f"the {len(found):,} that are as wanted"
+    inside = near if near.sum() >= n else np.ones(len(candidates), dtype=bool)
+    best = [c for c, is_in in zip(candidates, inside, strict=True) if is_in][: SPARE * n]
+    where = "in the domain " * bool(near.sum() >= n)
+    return best, (
+        f"the {len(best):,} {where}with the best scores, since {int(wanted.sum()):,} are as wanted,"
+    )
 
 
 def _possible(

@@ -52,10 +52,10 @@ def findings(
     found = [
         _reward(rows) if rises else None,
         _distance(rows),
-        _log_z(rows),
-        _effective(effective),
+        _log_z(rows) if rises else None,
+        _effective(effective, draws_distinct) if rises else None,
         _distinct(draws_distinct),
-        _floored(rows),
+        _floored(rows) if rises else None,
         *(_second(rows, predictor) for predictor in predictors),
     ]
     return [it for it in found if it is not None]
@@ -128,11 +128,12 @@ def _log_z(rows: Rows) -> Finding | None:
     return Finding(state, "log Z, the sum of all rewards", words, remedy)
 
 
-def _effective(effective: float | None) -> Finding | None:
+def _effective(effective: float | None, distinct: float) -> Finding | None:
     if effective is None:
         return None
+    effective = min(effective, distinct)  # equal samples tell nothing of the rest
     words = (
-        f"Weighted as the target would have them, 100 samples are worth {100 * effective:.0f} of "
+        f"Weighted as the target would have them, 100 samples are worth {_of_100(effective)} of "
         "the target's own (effective sample size)."
     )
     state: State = "good" if effective > 0.3 else "watch" if effective > 0.03 else "bad"
@@ -140,8 +141,12 @@ def _effective(effective: float | None) -> Finding | None:
     return Finding(state, "how near samples are to the target", words, remedy)
 
 
+def _of_100(share: float) -> str:
+    return f"{100 * share:.0f}" if share >= 0.005 else "fewer than 1"
+
+
 def _distinct(share: float) -> Finding:
-    words = f"{100 * share:.0f} of 100 fresh draws are distinct."
+    words = f"{_of_100(share)} of 100 fresh draws are distinct."
     state: State = "good" if share > 0.5 else "watch" if share > 0.1 else "bad"
     remedy = (
         "" if state == "good" else "Lower data.exponent, or add exploration, if few is not meant."

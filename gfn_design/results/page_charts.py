@@ -18,11 +18,29 @@ if TYPE_CHECKING:
 
 MOST = 1500  # objects of a kind on the map
 LEARNING = (  # columns of a log: its title, what good is, the label of its axis, where good is
-    ("mean_score", "Score of what is built", "It rises, and then levels off.", "mean score", None),
-    ("D_TV", "Distance to the target", "It falls towards 0.", "total variation", 0.0),
-    ("hit_rate", "How often all is as wanted", "It rises.", "share of samples", None),
-    ("log_z", "log Z", "It levels off: the sum of all rewards is known then.", "nats", None),
-    ("distinct_share", "Diversity", "It stays high; near 0 it repeats itself.", "distinct", 1.0),
+    (
+        "mean_score",
+        "Score of what is built",
+        "Good: it rises, and then levels off.",
+        "mean score",
+        None,
+    ),
+    ("D_TV", "Distance to the target", "Good: it falls towards 0.", "total variation", 0.0),
+    ("hit_rate", "How often all is as wanted", "Good: it rises.", "share of samples", None),
+    (
+        "log_z",
+        "log Z",
+        "Good: it levels off, as then the sum of all rewards is known.",
+        "nats",
+        None,
+    ),
+    (
+        "distinct_share",
+        "Diversity",
+        "Good: it stays high; near 0 it repeats itself.",
+        "distinct",
+        1.0,
+    ),
 )
 
 
@@ -64,14 +82,15 @@ def _of_proxy(
     lines = {"proxy": series(rows, name), "second model": series(rows, f"{name}_second")}
     if all(len(line) > 1 for line in lines.values()):
         way = {1: "rise", -1: "fall", 0: "move"}[sign]
-        words = f"Both {way} together; a proxy that is gamed {way}s alone."
+        words = f"Good: both {way} together; a proxy that is gamed {way}s alone."
         found.append(charts.curves(lines, f"{name} of what is built", words, name))
     titles = [f"{name}_{use}" if use != "mean" else name for use in ("low", "mean", "high")]
     bound = next((wish.bound for wish in wishes if wish.title in titles), None)
     told = [row for row in cells if f"{name}_second" in row]
     first, second = ([float(row[x]) for row in told] for x in (name, f"{name}_second"))
     if first:
-        found.append(charts.opinions(first, second, bound, name, sign))
+        own = next((wish.bound for wish in wishes if wish.title == name), None)
+        found.append(charts.opinions(first, second, own, name, sign))
     groups: dict[str, Sequence[float]] = {"measured": about.values}
     drawn = Inputs(about.kind, funnel.texts[:: 1 + len(funnel.texts) // MOST] if funnel else [])
     if len(drawn):

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import torch
 
+from gfn_design.designer import Designer
 from gfn_design.errors import InputError
 from gfn_design.files.run_folder import CHECKPOINT, CONFIG, LOG
 from gfn_design.files.tables import read_table
 from gfn_design.proxies.proxy import Proxy
-from gfn_design.results.cards import Card, Wish, cards_of, wishes_of
+from gfn_design.results.cards import Card, Wish, cards_of, text_of, wishes_of
 from gfn_design.results.charts import Chart
 from gfn_design.results.citations import citations
 from gfn_design.results.drawn import FILE, Funnel, read_funnel
@@ -90,14 +91,17 @@ def page_of(run: Run, designs: Path) -> Page:
     module, data = run.module, run.module.data
     predictors: list[Predictor] = getattr(data, "predictors", [])
     proxies = [predictor.proxy for predictor in predictors]
-    rows = log_of(run.folder)
+    rows, dropped = _kept(log_of(run.folder), module)
     cells = read_table(designs / "candidates.csv")
+    _check_designs(module, cells, designs)
     funnel = read_funnel(designs)
     wishes = wishes_of(data)
     symbols = module.environment.lettered
     effective, distinct = sampled(run)
     rises = not module.objective.from_library
     found = findings(rows, effective, distinct, predictors, rises)
+    if dropped is not None:
+        found.insert(0, dropped)
     state, words = verdict(found)
     from gfn_design.results.page_charts import charts_of, logo_of
 
@@ -119,6 +123,36 @@ def page_of(run: Run, designs: Path) -> Page:
         config=(run.folder / CONFIG).read_text("utf-8"),
         citations=citations(run.config, proxies),
     )
+
+
+def _kept(
+    rows: list[dict[str, float]], module: Designer
+) -> tuple[list[dict[str, float]], Finding | None]:
+    """The rows of a log up to what a module is, which may be of before; its state as the last."""
+    upto = module.tally.trajectories
+    kept = [row for row in rows if row.get("trajectories", 0.0) <= upto]
+    end = max((row.get("trajectories", 0.0) for row in rows), default=0.0)
+    if module.data.room() is None:  # else to look would cost scores
+        kept.append({"trajectories": float(upto)} | module.evaluate().metrics)
+    if end <= upto:
+        return kept, None
+    words = (
+        f"It was stopped after {end:,.0f} trajectories, since the proxy and its second opinion "
+        f"parted, and put back to what it was after {upto:,.0f}; all numbers here are of that."
+    )
+    return kept, Finding("watch", "the guard", words, "Ask less of the proxy, or measure more.")
+
+
+def _check_designs(module: Designer, cells: list[dict[str, str]], designs: Path) -> None:
+    """Refuse designs that a run cannot have built."""
+    texts = [text_of(row) for row in cells]
+    try:
+        if module.environment.lettered and texts:
+            module.environment.encode(texts)
+        if module.environment.molecules and any(not row.get("smiles") for row in cells):
+            raise InputError("they are no molecules")
+    except InputError as error:
+        raise InputError(f"{designs}: its designs are not of this run: {error}") from error
 
 
 def log_of(folder: Path) -> list[dict[str, float]]:

@@ -41,7 +41,9 @@ def train_and_tell(config: dict[str, Any], folder: Path) -> None:
         )
     start = first_logged(here, "mean_reward")
     if start is not None:
-        print(f"mean reward went from {start:.4g} to {evaluation.metrics['mean_reward']:.4g}")
+        end = evaluation.metrics["mean_reward"]
+        fell = ": it fell; try a lower model.optimiser.lr" if end < 0.5 * start else ""
+        print(f"mean reward went from {start:.4g} to {end:.4g}{fell}")
     print(f"results are in {folder}/ (its README.md says what each file is)")
 
 
