@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gfn_design.fast.by_hand import goes_by_hand
@@ -22,6 +23,7 @@ from gfn_design.fast.step import (
     loss_of,
     whole_step,
 )
+from gfn_design.fast.threads import FEW_ROWS, OnAllThreads, one_thread
 from gfn_design.policies.policy import Policy
 from gfn_design.sampling.log_probabilities import PolicyLike, StepLogProbs
 from gfn_design.sampling.trajectories import LogRewardFunction, Sampler, Trajectories
@@ -103,9 +105,11 @@ class FastEngine(EngineWithExtras):
         self.whole_step: Any = Compiled(whole_step, replayed=True) if whole else None
         if not compiled and once and fixed and is_simple(parts):
             self.whole_step = whole_step
+        self.few = not compiled and batch_size * environment.max_steps <= FEW_ROWS
         loops = whole and speed.batches_per_step > 1
         self.loops = Loops(parts, self.inner, speed.batches_per_step) if loops else None
         self.several = SeveralBatches(self.loops)
+        self.threads = torch.get_num_threads()
 
     @property
     def tables(self) -> nn.ModuleList:
@@ -144,6 +148,8 @@ class FastEngine(EngineWithExtras):
         return Step(batch, *self.losses_and_gradients(batch, Known(states=states)))
 
     def step(self, noise: Noise, reward: LogRewardFunction) -> Step:
+        if self.few and not noise.drawn.is_cuda:
+            reward = OnAllThreads(reward, self.threads)
         # If a loop follows, the compiled step might not be called again.
         if self.whole_step is None or (self.loops is not None and self.loops.next_may_have_one):
             return super().step(noise, reward)
@@ -155,7 +161,9 @@ class FastEngine(EngineWithExtras):
     # ---- Updates -------------------------------------------------------------------------------
 
     def update(self, module: Trains, optimizer: Any, closure: Callable[[], Any], most: int) -> None:
-        self.several.take(module, optimizer, closure, min(most, self.batches_per_step))
+        self.threads = torch.get_num_threads()
+        with one_thread(self.few and module.device.type == "cpu"):
+            self.several.take(module, optimizer, closure, min(most, self.batches_per_step))
 
 
 class FastFromLibrary(FromLibrary, FastEngine):

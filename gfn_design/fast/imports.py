@@ -6,6 +6,7 @@ the three seconds until a command begins, so commands import Lightning with some
 of these three, and take it away again: whoever imports them later gets them as they are.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+SPINS = "1000"  # some microseconds
 KEPT = "__dynamo_disable"  # where torch keeps a function that Dynamo was told to leave alone
 PLACES = ("matplotlib", "scipy.signal", "torch._dynamo")
 
@@ -79,7 +81,12 @@ class _Quickly(Loader, MetaPathFinder):
 
 
 def quickly() -> None:
-    """From here on Lightning is imported so, by whoever needs it first."""
+    """From here on Lightning is imported so, by whoever needs it first.
+
+    And threads that wait for another one sleep soon, unless the person says otherwise: where
+    something else keeps a core busy, they would keep theirs from whom they wait for.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     there = any(isinstance(finder, _Quickly) for finder in sys.meta_path)
     if not there and "lightning" not in sys.modules:
         sys.meta_path.insert(0, _Quickly())

@@ -9,6 +9,7 @@ from torch import Tensor
 from gfn_design.environments.base import Environment
 from gfn_design.fast.compiled import Compiled, repeat_while
 from gfn_design.fast.early_states import EarlyAnswers, EarlyStates
+from gfn_design.fast.threads import FEW_TRAJECTORIES, one_thread
 from gfn_design.sampling.exploration import FollowsMember
 from gfn_design.sampling.trajectories import Sampler, Trajectories, choose, keep
 from gfn_design.tensors import where_rows
@@ -150,7 +151,7 @@ class RollOut:
     def __init__(
         self, environment: Environment, early: EarlyStates | None = None, compiled: bool = False
     ) -> None:
-        self.environment, self.early = environment, early
+        self.environment, self.early, self.compiled = environment, early, compiled
         # Its kernels are small; products of matrices use all threads all the same.
         alone: dict[str, Any] = {"cpp.threads": 1}
         self.take_steps: Any = take_steps
@@ -159,9 +160,16 @@ class RollOut:
             self.take_steps = Compiled(take_steps, replayed=True, **alone)
             self.take_steps_until_few = Compiled(take_steps_until_few, dynamic=None, **alone)
 
-    @torch.no_grad()
     def sample(self, policy: Sampler, uniform: Tensor) -> Trajectories:
         """As `gfn_design.sampling.trajectories.sample`."""
+        few = not self.compiled and len(uniform) <= FEW_TRAJECTORIES
+        if torch.compiler.is_compiling() or uniform.is_cuda or not few:
+            return self._sample(policy, uniform)
+        with one_thread():
+            return self._sample(policy, uniform)
+
+    @torch.no_grad()
+    def _sample(self, policy: Sampler, uniform: Tensor) -> Trajectories:
         environment, limit = self.environment, uniform.shape[1]
         longest = limit + -limit % BLOCK  # trajectory, in whole blocks
         if not environment.fixed_length:  # wherever a span begins, it is whole
