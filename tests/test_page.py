@@ -276,7 +276,7 @@ def test_a_run_that_learns_is_said_to():
         ),
         (rows_of(D_TV=[0.9, 0.8]), {}, "the distance to the target", "bad"),
         (rows_of(floored=[0.9]), {}, "rewards at the floor", "bad"),
-        (rows_of(), {"effective": 0.01}, "how near samples are to the target", "bad"),
+        (rows_of(), {"effective": 0.01}, "how near samples are to the target", "watch"),
         (rows_of(), {"distinct": 0.05}, "diversity", "bad"),
         (
             rows_of(y=[5.0, 9.0], y_second=[5.0, 6.0]),

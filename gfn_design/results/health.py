@@ -136,7 +136,10 @@ def _effective(effective: float | None, distinct: float) -> Finding | None:
         f"Weighted as the target would have them, 100 samples are worth {_of_100(effective)} of "
         "the target's own (effective sample size)."
     )
-    state: State = "good" if effective > 0.3 else "watch" if effective > 0.03 else "bad"
+    # Designs may be as good as can be, and in other shares than the target's: that is not bad.
+    state: State = "good" if effective > 0.3 else "watch"
+    if state == "watch":
+        words += " Designs may be good all the same; their shares are not those of the target."
     remedy = "Train longer; or a lower data.exponent asks for less." * (state != "good")
     return Finding(state, "how near samples are to the target", words, remedy)
 
