@@ -85,6 +85,7 @@ _EXPORTS = {
     "SachsData": "gfn_design.data.bayesian",
     "StepLogProbs": "gfn_design.sampling.log_probabilities",
     "Selfies": "gfn_design.environments.molecules.selfies",
+    "Smiles": "gfn_design.environments.molecules.smiles",
     "Sequence": "gfn_design.environments.sequences.sequence",
     "SequenceData": "gfn_design.data.sequences",
     "SequenceTerm": "gfn_design.data.sequence_terms",
@@ -134,6 +135,7 @@ if TYPE_CHECKING:
     from gfn_design.environments.molecules.chains import block_smiles
     from gfn_design.environments.molecules.fragments import Fragments
     from gfn_design.environments.molecules.selfies import Selfies
+    from gfn_design.environments.molecules.smiles import Smiles
     from gfn_design.environments.molecules.vocabulary import Fragment
     from gfn_design.environments.sequences.constraints import (
         GC,

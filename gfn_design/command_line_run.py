@@ -103,7 +103,13 @@ def _pretrain(command: argparse.ArgumentParser) -> None:
         help="whose environment and networks are taken (default: SELFIES, read by a GRU)",
     )
     command.add_argument(
-        "--length", type=int, default=60, help="of the longest SELFIES (default: 60 symbols)"
+        "--length", type=int, default=60, help="of the longest string (default: 60 symbols)"
+    )
+    command.add_argument(
+        "--write",
+        choices=("selfies", "smiles"),
+        default="selfies",
+        help="molecules as SELFIES, every piece of which is valid (default), or as SMILES",
     )
     command.add_argument("--most", type=int, metavar="N", help="take so many objects, evenly")
     command.add_argument(

@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,7 +208,8 @@ def pretrain(options: argparse.Namespace, overrides: Overrides) -> int:
         raise InputError(f"{options.library}: no such file of objects")
     library = options.library.resolve()
     files = [config_file(path) for path in options.config or ()]
-    given = read(files, []) if files else usual_model(library, options.length, options.most)
+    usual = partial(usual_model, library, options.length, options.most, options.write)
+    given = read(files, []) if files else usual()
     config = Config(str(options.library))
     config.add(pretraining(given, library, options.most), str(options.library))
     config.add(read([], overrides), "command line")

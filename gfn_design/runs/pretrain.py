@@ -31,15 +31,17 @@ def pretraining(config: dict[str, Any], file: Path, most: int | None) -> dict[st
     }
 
 
-def usual_model(file: Path, length: int, most: int | None) -> dict[str, Any]:
-    """SELFIES strings with the symbols of a library, read by a recurrent network."""
+def usual_model(file: Path, length: int, most: int | None, write: str) -> dict[str, Any]:
+    """SELFIES or SMILES with the symbols of a library, read by a recurrent network."""
     from gfn_design.environments.molecules.selfies import symbols_of
+    from gfn_design.environments.molecules.smiles import smiles_symbols_of
 
+    mined = symbols_of if write == "selfies" else smiles_symbols_of
     return {
         "model": {
             "environment": {
-                "class_path": "Selfies",
-                "init_args": {"alphabet": symbols_of(str(file), most), "max_length": length},
+                "class_path": write.capitalize(),
+                "init_args": {"alphabet": mined(str(file), most), "max_length": length},
             },
             "networks": {"network": {"class_path": "GRU", "init_args": {"width": 256}}},
             "optimiser": {"lr": 2e-3},

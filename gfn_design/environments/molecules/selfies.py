@@ -1,15 +1,12 @@
 """SELFIES strings: molecules as text every piece of which is valid."""
 
 import logging
-from collections.abc import Sequence as Texts
 from functools import lru_cache
 from pathlib import Path
 
 import selfies
-import torch
-from torch import Tensor
 
-from gfn_design.environments.base import Environment
+from gfn_design.environments.molecules.strings import MoleculeStrings
 from gfn_design.errors import InputError
 from gfn_design.files.objects import read_molecules
 
@@ -25,7 +22,7 @@ DEFAULT = list(
 )
 
 
-class Selfies(Environment):
+class Selfies(MoleculeStrings):
     """SELFIES strings of any length up to a bound, written from left to right (Krenn et al. 2020).
 
     A state is the symbol in each slot, -1 while blank. Action c writes symbol c behind the last
@@ -47,95 +44,21 @@ class Selfies(Environment):
         max_length: Symbols of the longest string.
     """
 
-    molecules = True
-    writes_rightwards = True
-    weights: Tensor
-    atom: Tensor
-
     def __init__(self, alphabet: str | list[str] = "default", max_length: int = 20) -> None:
-        super().__init__()
-        if max_length < 1:
-            raise InputError(f"max_length must be at least 1, got {max_length}")
         if isinstance(alphabet, str):
             alphabet = DEFAULT if alphabet == "default" else _mined(alphabet)
-        self.symbols, self.max_length = tuple(alphabet), max_length
-        if "." in self.symbols:
+        if "." in alphabet:
             raise InputError("alphabet has '.', which would join two molecules; leave it out")
+        super().__init__(alphabet, [_begins_a_molecule(x) for x in alphabet], max_length)
         self.rejects = not set(self.symbols) <= set(DEFAULT)
-        starts = [_begins_a_molecule(symbol) for symbol in self.symbols]
-        if len(set(self.symbols)) < len(self.symbols) or not any(starts):
-            raise InputError(
-                f"alphabet needs different symbols, an atom among them, got {' '.join(alphabet)}"
-            )
-        size = len(self.symbols)
-        self.n_actions, self.n_backward_actions = size + 1, 1
-        self.max_steps, self.slot_sizes = max_length + 1, (size,) * max_length
-        # Digits 1 to V in base V number all strings without gaps.
-        count = sum(size**k for k in range(max_length + 1))
-        self.n_states = count if count < 2**62 else None
-        places = [size**j if self.n_states else 0 for j in range(max_length)]
-        self.register_buffer("weights", torch.tensor(places), persistent=False)
-        self.register_buffer("atom", torch.tensor(starts), persistent=False)
 
-    def extra_repr(self) -> str:
-        return f"alphabet='{''.join(self.symbols)}', max_length={self.max_length}"
+    def split(self, text: str) -> list[str]:
+        """The symbols of SELFIES, or of a SMILES written so."""
+        return _split(text)
 
-    def initial(self, n: int) -> Tensor:
-        return torch.full((n, self.max_length), -1, device=self.weights.device)
-
-    def legal(self, states: Tensor) -> Tensor:
-        begun, blank = states[:, :1] >= 0, states[:, -1:] < 0
-        return torch.cat([blank & (begun | self.atom), begun], 1)
-
-    def legal_backward(self, states: Tensor) -> Tensor:
-        return states[:, :1] >= 0
-
-    def step(self, states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        end = (states >= 0).sum(1, keepdim=True).clamp(max=self.max_length - 1)
-        return states.scatter(1, end, actions[:, None]), torch.zeros_like(actions)
-
-    def backward_step(self, states: Tensor, backward_actions: Tensor) -> tuple[Tensor, Tensor]:
-        end = ((states >= 0).sum(1, keepdim=True) - 1).clamp(min=0)
-        return states.scatter(1, end, -1), states.gather(1, end).clamp(min=0)[:, 0]
-
-    def log_ways(self, states: Tensor) -> Tensor:
-        return torch.zeros(len(states), dtype=torch.float64, device=states.device)
-
-    def decode(self, states: Tensor) -> list[str]:
-        symbols = (*self.symbols, "")  # a blank is -1, the last of these
-        return ["".join([symbols[i] for i in row]) for row in states.tolist()]
-
-    def encode(self, texts: Texts[str]) -> Tensor:
-        digit = {symbol: i for i, symbol in enumerate(self.symbols)}
-        rows = []
-        for text in texts:
-            symbols = _split(text)
-            if bad := [symbol for symbol in symbols if symbol not in digit]:
-                known = " ".join(self.symbols)
-                raise InputError(f"'{text}' holds '{bad[0]}', which is not in the alphabet {known}")
-            if len(symbols) > self.max_length:
-                raise InputError(
-                    f"'{text}' has {len(symbols)} symbols, expected at most {self.max_length}"
-                )
-            row = [digit[symbol] for symbol in symbols]
-            if row and not self.atom[row[0]]:
-                raise InputError(f"'{text}' begins with {symbols[0]}, expected an atom")
-            rows.append(row + [-1] * (self.max_length - len(row)))
-        states = torch.tensor(rows, dtype=torch.int64, device=self.weights.device)
-        return states.view(-1, self.max_length)
-
-    def smiles(self, states: Tensor) -> list[str]:
-        return [_molecule(text)[0] for text in self.decode(states)]
-
-    def rejected_for(self, objects: Tensor) -> list[str | None]:
-        if not self.rejects:
-            return [None] * len(objects)
-        return [_molecule(text)[1] for text in self.decode(objects)]
-
-    def state_index(self, states: Tensor) -> Tensor:
-        if self.n_states is None:
-            return super().state_index(states)
-        return ((states + 1) * self.weights).sum(-1)
+    def molecule(self, text: str) -> tuple[str, str | None]:
+        """Canonical SMILES of a string, and why it is rejected, if it is."""
+        return _molecule(text)
 
 
 def _split(text: str) -> list[str]:
