@@ -131,7 +131,8 @@ def _parse(text: str, origin: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or error
-        written = text.splitlines()[mark.line] if mark and mark.line < text.count("\n") + 1 else ""
+        lines = text.splitlines()
+        written = lines[mark.line] if mark and mark.line < len(lines) else ""
         hint = "; a text that begins with [ is put in quotes" if text.startswith("[") else ""
         if re.search(r":\s*[<>]", written):
             hint = "; a text that begins with > or < is put in quotes, as in want: '>= 7'"
