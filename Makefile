@@ -21,9 +21,11 @@ check: .venv/installed-dev
 # Speed against other libraries, which get virtual environments of their own in .venv-bench.
 bench: .venv/installed
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/cold.py --rounds 1
 
 bench-full: .venv/installed
 	$(BIN)/python benchmarks/speed.py --full
+	$(BIN)/python benchmarks/cold.py --full
 	$(BIN)/python benchmarks/phases.py
 
 # RESULTS.md and its pictures, of runs in runs/results; an hour and a half on two cores.

@@ -35,6 +35,13 @@ def spoken(script, *arguments, turns="0.2\nend\n"):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.parametrize("batches", [0, 5])
+def test_ours_trains_from_a_cold_start(batches):
+    task = {"work": WORK, "level": "trainer", "threads": 1, "options": {"compiled": False}}
+    (done,) = spoken("workers/ours_worker.py", json.dumps(task | {"cold": batches}), turns="")
+    assert done["done"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "compiled"), [("rollout", False), ("step", True), ("trainer", False)]
