@@ -57,6 +57,7 @@ def test_molecules_are_learned_from_whatever_the_order_of_their_atoms():
 
 
 def test_a_molecule_of_one_atom_can_be_asked_of():
+    networks.STEPS = 10
     model = fitted("molecules", CHAINS[:40], np.arange(40.0))
     assert np.isfinite(model.predict(Inputs("molecules", ["C", "CCO"])).mean).all()
 
@@ -74,6 +75,7 @@ def test_both_strands_are_read_alike_if_they_are_one_object(strands):
 
 @pytest.mark.parametrize("kind", ["protein", "molecules"])
 def test_networks_are_the_same_after_saving(kind):
+    networks.STEPS = 10
     texts = sequences(40) if kind == "protein" else CHAINS[:40]
     model = fitted(kind, texts, np.arange(40.0))
     again = Networks()
@@ -108,7 +110,8 @@ def test_a_network_of_another_shape_is_refused():
 
 def test_networks_take_part_if_asked_for(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    table(tmp_path, 200, noise=0.05)
+    table(tmp_path, 80, noise=0.05)
+    monkeypatch.setattr(networks, "STEPS", 20)
     assert main(["proxy", "peptides.csv", "--networks"]) == 0
     assert "neural networks" in capsys.readouterr().out
     proxy = load_proxy(Path("peptides_proxy", "proxy.safetensors"))
