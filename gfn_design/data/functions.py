@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gfn_design.data.base import DataModule
 from gfn_design.environments.base import Environment, written
 from gfn_design.errors import InputError
-from gfn_design.metrics.drawn import evenly_drawn
+from gfn_design.metrics.evenly import evenly_drawn
 from gfn_design.rewards.functions import function_workers
 from gfn_design.rewards.programs import ProgramWorker
 from gfn_design.rewards.proxy_values import Predictor, digest_of, means, more_columns

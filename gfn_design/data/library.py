@@ -10,7 +10,7 @@ from gfn_design.data.base import DataModule
 from gfn_design.data.known import read_known
 from gfn_design.environments.base import Environment, written
 from gfn_design.errors import InputError
-from gfn_design.metrics.drawn import evenly_drawn
+from gfn_design.metrics.evenly import evenly_drawn
 from gfn_design.metrics.library import compared
 from gfn_design.rewards.reward import Reward
 

@@ -43,7 +43,7 @@ def pick_to_measure(
         candidates: Best first.
         module: That drew them; its data asks a proxy.
         n: How many to pick.
-        how: See above.
+        how: ``ucb``, ``ei`` or ``thompson``.
         seed: Of Thompson sampling.
 
     Returns:

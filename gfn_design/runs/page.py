@@ -137,10 +137,12 @@ def _kept(
     if end <= upto:
         return kept, None
     words = (
-        f"It was stopped after {end:,.0f} trajectories, since the proxy and its second opinion "
-        f"parted, and put back to what it was after {upto:,.0f}; all numbers here are of that."
+        f"It is of {upto:,.0f} trajectories, and all numbers here are of it; the log goes on to "
+        f"{end:,.0f}: the run was stopped before it saved again, or put back since the proxy and "
+        "its second opinion parted."
     )
-    return kept, Finding("watch", "the guard", words, "Ask less of the proxy, or measure more.")
+    remedy = "Go on by the same command; if they parted, ask less of the proxy, or measure more."
+    return kept, Finding("watch", "the checkpoint", words, remedy)
 
 
 def _check_designs(module: Designer, cells: list[dict[str, str]], designs: Path) -> None:

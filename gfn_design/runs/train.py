@@ -110,7 +110,7 @@ def _keep_the_good(folder: Path, module: GFlowNet, trainer: Trainer) -> None:
         write_whole(folder / CHECKPOINT, guard.good.read_bytes())
         print(
             f"\nstopped, since {guard.reason}; kept: the checkpoint of batch "
-            f"{content['global_step']:,}, at which they went together. Ask less of the proxy, more "
+            f"{content['global_step']:,}, the last before that. Ask less of the proxy, more "
             "of its domain (domain: true, use: bound), or measure some of what was built since. A "
             "smaller evaluate_every looks more often; guard: false trains on all the same"
         )

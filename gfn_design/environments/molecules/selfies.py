@@ -2,13 +2,11 @@
 
 import logging
 from functools import lru_cache
-from pathlib import Path
 
 import selfies
 
-from gfn_design.environments.molecules.strings import MoleculeStrings
+from gfn_design.environments.molecules.strings import MoleculeStrings, molecules_of
 from gfn_design.errors import InputError
-from gfn_design.files.objects import read_molecules
 
 _log = logging.getLogger(__name__)
 
@@ -124,16 +122,8 @@ def _molecule(text: str) -> tuple[str, str | None]:
 
 def _mined(path: str, most: int | None = None) -> list[str]:
     """The symbols of the SMILES in a file, in order; of so many of them at most."""
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise InputError(
-            f"alphabet must be 'default', a list of symbols or a file of SMILES; cannot read {path}"
-        )
     found, left_out = set(), []
-    read_in = read_molecules(file, most=most)
-    if told := read_in.told(file):
-        _log.warning("%s", told)
-    for row in read_in.rows:
+    for row in molecules_of(path, most):
         try:
             found.update(selfies.split_selfies(selfies.encoder(row.text)))
         except selfies.EncoderError:

@@ -2,11 +2,9 @@
 
 import re
 from functools import lru_cache
-from pathlib import Path
 
-from gfn_design.environments.molecules.strings import MoleculeStrings
+from gfn_design.environments.molecules.strings import MoleculeStrings, molecules_of
 from gfn_design.errors import InputError
-from gfn_design.files.objects import read_molecules
 
 # Atoms, bonds, branches and ring numbers of most drug-like molecules.
 DEFAULT = [*"CcNnOoSsF", "Cl", "Br", *"=#()1234"]
@@ -67,12 +65,7 @@ def smiles_symbols_of(path: str, most: int | None = None) -> list[str]:
     Raises:
         InputError: It cannot be read.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise InputError(
-            f"alphabet must be 'default', a list of symbols or a file of SMILES; cannot read {path}"
-        )
-    rows = read_molecules(file, most=most).rows
+    rows = molecules_of(path, most)
     return sorted({symbol for row in rows for symbol in SYMBOL.findall(row.text)})
 
 

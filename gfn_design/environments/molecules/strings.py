@@ -1,13 +1,18 @@
 """Molecules written as strings of symbols, from left to right."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Sequence as Texts
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from gfn_design.environments.base import Environment
 from gfn_design.errors import InputError
+from gfn_design.files.objects import Row, read_molecules
+
+_log = logging.getLogger(__name__)
 
 
 class MoleculeStrings(Environment):
@@ -118,3 +123,24 @@ class MoleculeStrings(Environment):
         if self.n_states is None:
             return super().state_index(states)
         return ((states + 1) * self.weights).sum(-1)
+
+
+def molecules_of(path: str, most: int | None = None) -> list[Row]:
+    """The molecules in a file, whose symbols an alphabet takes.
+
+    Args:
+        path: A file of SMILES.
+        most: So many of them are looked at, evenly; None is all.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise InputError(
+            f"alphabet must be 'default', a list of symbols or a file of SMILES; cannot read {path}"
+        )
+    read_in = read_molecules(file, most=most)
+    if told := read_in.told(file):
+        _log.warning("%s", told)
+    return read_in.rows
